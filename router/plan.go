@@ -1,0 +1,125 @@
+package router
+
+// Kind is the kind of a statement.
+type Kind uint8
+
+// Kinds of statements. The zero value is the one about which nothing may be assumed.
+const (
+	KindInvalid             Kind = iota // doesn't parse, or can't be understood: the primary shall say
+	KindEmpty                           // nothing but whitespace, comments and semicolons
+	KindRead                            // SELECT, VALUES, TABLE, EXPLAIN … that is proven to write nothing
+	KindWrite                           // INSERT, UPDATE, DELETE, MERGE, a SELECT that isn't proven a read
+	KindUtility                         // everything else that Postgres has (DDL, CALL, DO, VACUUM, LISTEN …): a write
+	KindCopy                            // COPY in either direction (Writes tells FROM from TO)
+	KindCursor                          // DECLARE, FETCH, MOVE, CLOSE
+	KindMulti                           // more than one statement; Parts has them
+	KindBegin                           // BEGIN, START TRANSACTION (Transaction)
+	KindCommit                          // COMMIT, END (Transaction.Chain)
+	KindRollback                        // ROLLBACK, ABORT (Transaction.Chain)
+	KindSavepoint                       // SAVEPOINT Name
+	KindRelease                         // RELEASE [SAVEPOINT] Name
+	KindRollbackTo                      // ROLLBACK TO [SAVEPOINT] Name
+	KindPrepareTransaction              // PREPARE TRANSACTION 'gid'
+	KindCommitPrepared                  // COMMIT PREPARED 'gid'
+	KindRollbackPrepared                // ROLLBACK PREPARED 'gid'
+	KindSet                             // SET, SET LOCAL, SET TRANSACTION, SET TIME ZONE … (Set)
+	KindReset                           // RESET name, RESET ALL (Set)
+	KindShow                            // SHOW name, SHOW ALL (Show)
+	KindDiscard                         // DISCARD ALL | PLANS | SEQUENCES | TEMP (Name, lower-case)
+	KindPrepare                         // PREPARE Name AS …
+	KindExecute                         // EXECUTE Name
+	KindDeallocate                      // DEALLOCATE Name; Name is empty for ALL
+)
+
+// Isolation is the isolation level that BEGIN or SET TRANSACTION asks for.
+type Isolation uint8
+
+// Isolation levels.
+const (
+	IsolationUnset Isolation = iota
+	IsolationReadUncommitted
+	IsolationReadCommitted
+	IsolationRepeatableRead
+	IsolationSerializable
+)
+
+// Access is the access mode that BEGIN or SET TRANSACTION asks for.
+type Access uint8
+
+// Access modes.
+const (
+	AccessUnset Access = iota
+	AccessReadWrite
+	AccessReadOnly
+)
+
+// Transaction holds the options of a transaction control statement.
+type Transaction struct {
+	Isolation  Isolation
+	Access     Access
+	Deferrable bool
+	// Chain: COMMIT or ROLLBACK AND CHAIN: a new transaction begins at once.
+	Chain bool
+}
+
+// Setting is what a single SET or RESET does.
+type Setting struct {
+	// Name of the setting in lower case; "" for RESET ALL. SET TIME ZONE is timezone, SET NAMES is client_encoding, SET
+	// TRANSACTION is transaction_mode, SET SESSION CHARACTERISTICS is default_transaction_mode (see Transaction of the plan).
+	Name string
+	// SQL is text that does the same again on another connection, without SET LOCAL's scope being changed.
+	SQL string
+	// IsLocal: SET LOCAL, or SET TRANSACTION: ends with the transaction.
+	IsLocal bool
+	// Value as it would be given to set_config(), where the statement has plain constants; a list is joined as Postgres joins it.
+	Value string
+	// Default: RESET name, or SET name TO DEFAULT.
+	Default bool
+	// All: RESET ALL.
+	All bool
+	// FromCurrent: SET name FROM CURRENT (only valid in function definitions).
+	FromCurrent bool
+}
+
+// Plan is what there is to know about a statement before it runs. It is immutable, and safe for concurrent use.
+type Plan struct {
+	Kind Kind
+	// Cacheable: the answer may be stored and served again as long as nothing in Relations and no catalog cell has changed,
+	// under a key with database, effective role, settings, statement and parameters.
+	Cacheable bool
+	// Reason says why the statement isn't cacheable, for users, naming the construct. Empty when it is.
+	Reason string
+	// OnPrimary: a read that only the primary may answer. PrimaryReason says why.
+	OnPrimary     bool
+	PrimaryReason string
+	// Writes: counts as a write for read-your-writes: everything that isn't proven to be a read.
+	Writes bool
+	// WriteReason says why a statement that looks like a read counts as a write. May be empty.
+	WriteReason string
+	// Binds: the statement leaves state on its server connection that isn't tracked; the value says which. Empty: it doesn't.
+	Binds string
+	// Unbinds: DISCARD ALL: the connection's session state is gone.
+	Unbinds bool
+	// Relations are the OIDs of every relation with storage that the answer depends on, sorted, without duplicates: views
+	// followed, partitions and inheritance children included. Complete only for plans that are Cacheable.
+	Relations []uint32
+	// Columns is unused for now: dependencies are whole relations.
+	Columns int
+	// Set describes KindSet and KindReset.
+	Set *Setting
+	// Show is the setting's name in lower case for KindShow; "all" for SHOW ALL.
+	Show string
+	// Name: savepoint, prepared statement, cursor, target of DISCARD, gid.
+	Name string
+	// Transaction: options of KindBegin, KindCommit, KindRollback, and of SET TRANSACTION.
+	Transaction Transaction
+	// ReadsSequenceState: currval() or lastval(): the answer depends on what this session did before.
+	ReadsSequenceState bool
+	// LeavesSequenceState: nextval() or setval() is called by name (not by a column default): currval() and lastval()
+	// on the same server connection change.
+	LeavesSequenceState bool
+	// Hint is what the text's hint comments ask for.
+	Hint Hint
+	// Parts are the plans of the single statements of KindMulti.
+	Parts []*Plan
+}
