@@ -5,30 +5,30 @@ type Kind uint8
 
 // Kinds of statements. The zero value is the one about which nothing may be assumed.
 const (
-	KindInvalid             Kind = iota // doesn't parse, or can't be understood: the primary shall say
-	KindEmpty                           // nothing but whitespace, comments and semicolons
-	KindRead                            // SELECT, VALUES, TABLE, EXPLAIN … that is proven to write nothing
-	KindWrite                           // INSERT, UPDATE, DELETE, MERGE, a SELECT that isn't proven a read
-	KindUtility                         // everything else that Postgres has (DDL, CALL, DO, VACUUM, LISTEN …): a write
-	KindCopy                            // COPY in either direction (Writes tells FROM from TO)
-	KindCursor                          // DECLARE, FETCH, MOVE, CLOSE
-	KindMulti                           // more than one statement; Parts has them
-	KindBegin                           // BEGIN, START TRANSACTION (Transaction)
-	KindCommit                          // COMMIT, END (Transaction.Chain)
-	KindRollback                        // ROLLBACK, ABORT (Transaction.Chain)
-	KindSavepoint                       // SAVEPOINT Name
-	KindRelease                         // RELEASE [SAVEPOINT] Name
-	KindRollbackTo                      // ROLLBACK TO [SAVEPOINT] Name
-	KindPrepareTransaction              // PREPARE TRANSACTION 'gid'
-	KindCommitPrepared                  // COMMIT PREPARED 'gid'
-	KindRollbackPrepared                // ROLLBACK PREPARED 'gid'
-	KindSet                             // SET, SET LOCAL, SET TRANSACTION, SET TIME ZONE … (Set)
-	KindReset                           // RESET name, RESET ALL (Set)
-	KindShow                            // SHOW name, SHOW ALL (Show)
-	KindDiscard                         // DISCARD ALL | PLANS | SEQUENCES | TEMP (Name, lower-case)
-	KindPrepare                         // PREPARE Name AS …
-	KindExecute                         // EXECUTE Name
-	KindDeallocate                      // DEALLOCATE Name; Name is empty for ALL
+	KindInvalid            Kind = iota // doesn't parse, or can't be understood: the primary shall say
+	KindEmpty                          // nothing but whitespace, comments and semicolons
+	KindRead                           // SELECT, VALUES, TABLE, EXPLAIN … that is proven to write nothing
+	KindWrite                          // INSERT, UPDATE, DELETE, MERGE, a SELECT that isn't proven a read
+	KindUtility                        // everything else that Postgres has (DDL, CALL, DO, VACUUM, LISTEN …): a write
+	KindCopy                           // COPY in either direction (Writes tells FROM from TO)
+	KindCursor                         // DECLARE, FETCH, MOVE, CLOSE
+	KindMulti                          // more than one statement; Parts has them
+	KindBegin                          // BEGIN, START TRANSACTION (Transaction)
+	KindCommit                         // COMMIT, END (Transaction.Chain)
+	KindRollback                       // ROLLBACK, ABORT (Transaction.Chain)
+	KindSavepoint                      // SAVEPOINT Name
+	KindRelease                        // RELEASE [SAVEPOINT] Name
+	KindRollbackTo                     // ROLLBACK TO [SAVEPOINT] Name
+	KindPrepareTransaction             // PREPARE TRANSACTION 'gid'
+	KindCommitPrepared                 // COMMIT PREPARED 'gid'
+	KindRollbackPrepared               // ROLLBACK PREPARED 'gid'
+	KindSet                            // SET, SET LOCAL, SET TRANSACTION, SET TIME ZONE … (Set)
+	KindReset                          // RESET name, RESET ALL (Set)
+	KindShow                           // SHOW name, SHOW ALL (Show)
+	KindDiscard                        // DISCARD ALL | PLANS | SEQUENCES | TEMP (Name, lower-case)
+	KindPrepare                        // PREPARE Name AS …
+	KindExecute                        // EXECUTE Name
+	KindDeallocate                     // DEALLOCATE Name; Name is empty for ALL
 )
 
 // Isolation is the isolation level that BEGIN or SET TRANSACTION asks for.
@@ -84,6 +84,8 @@ type Setting struct {
 // Plan is what there is to know about a statement before it runs. It is immutable, and safe for concurrent use.
 type Plan struct {
 	Kind Kind
+	// Generation of the catalog snapshot by which the plan was made; 0: there was none.
+	Generation uint64
 	// Cacheable: the answer may be stored and served again as long as nothing in Relations and no catalog cell has changed,
 	// under a key with database, effective role, settings, statement and parameters.
 	Cacheable bool

@@ -24,11 +24,10 @@ type Planner struct {
 // there is none, and nothing is cacheable then.
 func NewPlanner(src func() *catalog.Snapshot) *Planner { return &Planner{src: src} }
 
-// Plan makes the plan of a text (one statement or several) and returns it with the generation of the snapshot that it
-// was judged by, for Key. It blocks (libpg_query: tens of microseconds and up), so it runs beside the shard. It never
-// returns nil.
-func (p *Planner) Plan(text string, ctx Context) (*Plan, uint64) {
-	return UnknownPlan("not planned"), 0
+// Plan makes the plan of a text (one statement or several). It blocks (libpg_query: tens of microseconds and up), so it
+// runs beside the shard. It never returns nil. Plan.Generation is for the Key under which it may be remembered.
+func (p *Planner) Plan(text string, ctx Context) *Plan {
+	return UnknownPlan("not planned")
 }
 
 // UnknownPlan is the plan of a statement that can't be understood: it goes to the primary, counts as a write and

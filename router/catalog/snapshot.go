@@ -16,4 +16,6 @@ type Snapshot struct {
 // sessionUser and whose effective role is role. Schemas that don't exist or that the role may not use are left out, `$user` is replaced, pg_catalog comes first unless it is
 // listed elsewhere. If set, the session has given setting (the text of the search_path setting, which may be empty); otherwise the
 // defaults of role, database and server hold.
-func (s *Snapshot) EffectiveSearchPath(sessionUser, role, setting string, set bool) []string { return nil }
+func (s *Snapshot) EffectiveSearchPath(sessionUser, role, setting string, set bool) []string {
+	return nil
+}
