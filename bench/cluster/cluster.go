@@ -28,7 +28,8 @@ const startTimeout = 60 * time.Second
 // Options say what to start. The zero value is one primary.
 type Options struct {
 	// Dir is where everything is kept: it is made if need be, and must be
-	// empty. Default: a new folder in os.TempDir. When we are root, the
+	// empty. Default: a new folder in $TMPDIR, or else in memory where there
+	// is plenty (/dev/shm), or else in /tmp. When we are root, the
 	// account that runs the servers must be able to reach it.
 	Dir string
 	// Keep leaves the folder in place after Stop (and after a crash).
@@ -86,10 +87,12 @@ type Cluster struct {
 	primary   atomic.Pointer[Node]
 	databases atomic.Int32 // made by NewDatabase
 
+	stopOnce sync.Once
+	stopErr  error
+
 	mu struct {
 		sync.Mutex
-		nodes   []*Node
-		stopped bool
+		nodes []*Node
 	}
 }
 
@@ -135,13 +138,13 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 
 	// A copy of the template taken while nothing runs on it is a base backup:
 	// the replicas start from the same checkpoint as the primary, and stream.
-	p := c.newNode("primary")
+	p := c.newNode()
 	if err := tmpl.copyTo(p.data, c.account); err != nil {
 		return err
 	}
 	replicas := make([]*Node, c.opts.Replicas)
 	for i := range replicas {
-		replicas[i] = c.newNode(fmt.Sprintf("replica%d", i+1))
+		replicas[i] = c.newNode()
 		if err := tmpl.copyTo(replicas[i].data, c.account); err != nil {
 			return err
 		}
@@ -206,7 +209,7 @@ func (c *Cluster) startReplicas(ctx context.Context, primary *Node, replicas []*
 func (c *Cluster) makeDir() error {
 	dir := c.opts.Dir
 	if dir == "" {
-		d, err := os.MkdirTemp("", "freshet-")
+		d, err := os.MkdirTemp(defaultParent(), "freshet-")
 		if err != nil {
 			return err
 		}
@@ -258,15 +261,12 @@ func (c *Cluster) makeDir() error {
 // removes the folder unless Options.Keep. It may be called more than once,
 // and on a cluster whose start failed.
 func (c *Cluster) Stop() error {
-	c.mu.Lock()
-	if c.mu.stopped {
-		c.mu.Unlock()
-		return nil
-	}
-	c.mu.stopped = true
-	nodes := c.mu.nodes
-	c.mu.Unlock()
+	c.stopOnce.Do(func() { c.stopErr = c.stop() })
+	return c.stopErr
+}
 
+func (c *Cluster) stop() error {
+	nodes := c.Nodes()
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
 	for i, n := range nodes {

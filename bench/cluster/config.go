@@ -29,8 +29,11 @@ func defaultSettings() map[string]string {
 		"fsync":          "off",
 		"autovacuum":     "on",
 		"shared_buffers": "64MB",
-		"timezone":       "UTC",
-		"log_timezone":   "UTC",
+		// It may be in memory (defaultParent).
+		"max_wal_size":           "512MB",
+		"max_slot_wal_keep_size": "2GB",
+		"timezone":               "UTC",
+		"log_timezone":           "UTC",
 
 		// Connections that were cut are made again at once.
 		"wal_retrieve_retry_interval":  "50ms",

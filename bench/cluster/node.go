@@ -34,14 +34,23 @@ const (
 	Immediate
 )
 
-func (c *Cluster) newNode(name string) *Node {
+// newNode adds a node to the cluster: the primary, then replica1, replica2, …
+func (c *Cluster) newNode() *Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := "primary"
+	if i := len(c.mu.nodes); i > 0 {
+		name = "replica" + strconv.Itoa(i)
+	}
 	n := &Node{data: filepath.Join(c.dir, name)}
 	n.c, n.name, n.logPath = c, name, filepath.Join(c.dir, name+".log")
-	c.mu.Lock()
 	c.mu.nodes = append(c.mu.nodes, n)
-	c.mu.Unlock()
 	return n
 }
+
+// Upstream is the node that this one, being a replica, follows; nil for a
+// primary.
+func (n *Node) Upstream() *Node { return n.upstream.Load() }
 
 // Start starts the node, with the port and the role that it had, and returns
 // when it takes connections. Nothing happens if it is up.

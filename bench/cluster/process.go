@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -72,11 +73,23 @@ func (p *process) running() bool {
 // nobody else who got the pid is hit.
 func (p *process) signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
 
-// freeze stops the process and all its children. The parent goes first, so
-// that no child is born meanwhile.
-func (p *process) freeze() error {
+// stopFamily stops the process and returns its children, which it can neither
+// add to nor wait for from now on: their pids stay theirs.
+func (p *process) stopFamily() ([]int, error) {
 	p.signal(syscall.SIGSTOP)
-	kids, err := children(p.pid())
+	// It may be forking just now.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := poll(ctx, func() (bool, error) { return !p.running() || stopped(p.pid()), nil })
+	if err != nil {
+		return nil, fmt.Errorf("process %d doesn't stop: %w", p.pid(), err)
+	}
+	return children(p.pid())
+}
+
+// freeze stops the process and all its children.
+func (p *process) freeze() error {
+	kids, err := p.stopFamily()
 	for _, kid := range kids {
 		_ = syscall.Kill(kid, syscall.SIGSTOP)
 	}
@@ -99,20 +112,18 @@ func (p *process) kill() error {
 	if !p.running() {
 		return nil
 	}
-	// Stopped, the parent can't have more children, nor wait for those it
-	// has: until it is killed, their pids are theirs.
-	p.signal(syscall.SIGSTOP)
-	kids, err := children(p.pid())
+	kids, err := p.stopFamily()
 	for _, kid := range kids {
 		_ = syscall.Kill(kid, syscall.SIGKILL)
 	}
 	p.signal(syscall.SIGKILL)
 	<-p.done
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
 	for _, kid := range kids {
-		for end := time.Now().Add(10 * time.Second); alive(kid); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				return fmt.Errorf("process %d survives SIGKILL", kid)
-			}
+		gone := poll(ctx, func() (bool, error) { return !alive(kid), nil })
+		if gone != nil {
+			return errors.Join(err, fmt.Errorf("process %d survives SIGKILL: %w", kid, gone))
 		}
 	}
 	return err

@@ -34,6 +34,12 @@ func alive(pid int) bool {
 	return ok && state != 'Z' && state != 'X'
 }
 
+// stopped tells whether a process has obeyed SIGSTOP.
+func stopped(pid int) bool {
+	state, _, ok := procStat(pid)
+	return !ok || state == 'T' || state == 't' || state == 'Z'
+}
+
 func procStat(pid int) (state byte, parent int, ok bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

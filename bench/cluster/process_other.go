@@ -33,7 +33,22 @@ func children(pid int) ([]int, error) {
 // alive tells whether a process still does anything: one that only waits to
 // be waited for doesn't.
 func alive(pid int) bool {
+	s := state(pid)
+	return s != 0 && s != 'Z'
+}
+
+// stopped tells whether a process has obeyed SIGSTOP.
+func stopped(pid int) bool {
+	s := state(pid)
+	return s == 0 || s == 'T' || s == 'Z'
+}
+
+// state is the letter that ps has for a process, 0 if there is none.
+func state(pid int) byte {
 	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
 	out = bytes.TrimSpace(out)
-	return err == nil && len(out) > 0 && out[0] != 'Z'
+	if err != nil || len(out) == 0 {
+		return 0
+	}
+	return out[0]
 }

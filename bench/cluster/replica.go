@@ -56,7 +56,7 @@ func (n *Node) waitStreaming(ctx context.Context, upstream *Node) error {
 // AddReplica makes another replica of the primary while the cluster is in use.
 func (c *Cluster) AddReplica(ctx context.Context) (*Node, error) {
 	primary := c.Primary()
-	n := c.newNode(fmt.Sprintf("replica%d", len(c.Nodes())))
+	n := c.newNode()
 	c.logf("add %s", n.name)
 	if err := n.clone(ctx, primary); err != nil {
 		return nil, err
@@ -191,6 +191,8 @@ func (n *Node) PauseReplay(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "SELECT pg_wal_replay_pause()"); err != nil {
 		return fmt.Errorf("pause replay of %s: %w", n.name, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	return poll(ctx, func() (bool, error) {
 		v, err := value(ctx, conn, "SELECT pg_get_wal_replay_pause_state()")
 		return v == "paused", err

@@ -48,8 +48,8 @@ done
 for p in $pids; do kill -s KILL "${p%:*}"; done
 set +f
 case $2 in
-remove) cd / && rm -rf "$1" ;;
-empty) cd "$1" && rm -rf ./* ;;
+remove) cd / && { rm -rf "$1" || { sleep 1; rm -rf "$1"; }; } ;;
+empty) cd "$1" && { rm -rf ./* || { sleep 1; rm -rf ./*; }; } ;;
 esac
 `
 
