@@ -1,6 +1,9 @@
 package consistency
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Release says what ends a read-your-writes pin.
 type Release uint8
@@ -8,57 +11,153 @@ type Release uint8
 // The two rules for the end of a pin.
 const (
 	CaughtUp Release = iota // as soon as a source has provably reached the write
-	Window                  // the whole window, and then a source that has reached the write
+	Window                  // the whole window; after it, sources that have provably reached the write
 )
 
-// Verdict is the gate's answer for one source.
+// Verdict is the gate's answer about one source.
 type Verdict uint8
 
-// The verdicts; all but Admitted send the read elsewhere.
+// The verdicts. All but Admitted send the read elsewhere.
 const (
 	Admitted     Verdict = iota
 	Writing              // a write of the session is under way
-	Pinned               // the write's position is not known yet, or the window is not over
+	Pinned               // a write's position is not known yet, or the window is not over
 	BehindFloor          // the source has not reached the session's floor
 	TooStale             // the source is behind the staleness bound
-	NothingKnown         // the source has not said anything since it was reset
+	NothingKnown         // nothing is known about the source since it was reset
 )
 
 // Session is the floor and the pin of one session: of a connection, or of all connections that name the same session_key.
-// Safe for concurrent use; what reads ask (Admits, Judge, Floor, Pinned) is lock-free and allocates nothing.
-type Session struct{}
+//
+// A write passes through three states: under way (WriteBegan), ended (WriteEnded: acknowledged to us, position unknown),
+// learned (Learned: the floor has been raised to its position). Methods are safe for concurrent use, none takes a lock;
+// what reads ask (Admits, Judge, Floor, Pinned) allocates nothing.
+type Session struct {
+	window  int64
+	release Release
 
-// NewSession makes a session without writes; window is the read-your-writes window.
-func NewSession(window time.Duration, release Release) *Session { return &Session{} }
+	// Written in the order in which a write passes them, and read by Judge in the opposite one, so that no reader finds
+	// a write in none of the states.
+	writing atomic.Int64  // writes under way
+	lastEnd atomic.Int64  // when the latest of the ended writes ended
+	ended   atomic.Uint64 // tickets given out
+	floor   atomic.Uint64 // LSN
+	learned atomic.Uint64 // the latest ticket whose position is in the floor; those before it are, too
 
-// WriteBegan is called before the first byte of a write goes to the primary. From here on reads go to the primary only.
-func (s *Session) WriteBegan() {}
+	retired atomic.Int64 // release Window: the lastEnd whose window was seen to be over
+}
 
-// WriteEnded is called when the write's answer is here and not yet forwarded, or its connection is lost. now must have been
-// read (from Now) after the answer arrived. The ticket is for Learned.
-func (s *Session) WriteEnded(now int64) (ticket uint64) { return 0 }
+// NewSession makes a session that has not written and seen nothing. window is the read-your-writes window.
+func NewSession(window time.Duration, release Release) *Session {
+	return &Session{window: int64(window), release: release}
+}
 
-// Learned takes the answer to a question about the primary's position that was asked after WriteEnded gave the ticket.
-func (s *Session) Learned(ticket uint64, lsn LSN) {}
+// WriteBegan is called before the first byte of a write goes to the primary. From here on, reads go to the primary only,
+// until WriteEnded has been called as many times as WriteBegan.
+func (s *Session) WriteBegan() { s.writing.Add(1) }
+
+// WriteEnded is called when the answer to the write is here and has not been forwarded to the client, or when its connection
+// is lost and its outcome unknown. now must have been read (from Now) after the answer arrived: a value that is older than
+// the acknowledgement would let a source that lacks the write pass for one that has it. The ticket is for Learned.
+func (s *Session) WriteEnded(now int64) (ticket uint64) {
+	raise(&s.lastEnd, now)
+	ticket = s.ended.Add(1)
+	s.writing.Add(-1)
+	return ticket
+}
+
+// Learned takes the position clock's answer to a question that began after WriteEnded gave the ticket. The writes before
+// that one ended earlier, so the answer holds for them, too; the pin ends unless another write has ended since.
+func (s *Session) Learned(ticket uint64, lsn LSN) {
+	s.Saw(lsn)
+	raise(&s.learned, ticket)
+}
 
 // Saw raises the floor to what the session has been shown, so that it never goes back in time.
-func (s *Session) Saw(lsn LSN) {}
+func (s *Session) Saw(lsn LSN) { raise(&s.floor, uint64(lsn)) }
 
-// Floor is the position that a source must have reached to answer this session's reads, as far as it is known.
-func (s *Session) Floor() LSN { return 0 }
+// Floor is the position that a source must have reached to answer this session's reads, as far as it is known yet.
+func (s *Session) Floor() LSN { return LSN(s.floor.Load()) }
 
-// LowerFloor brings a floor beyond lsn back to it: after a failover that lost commits.
-func (s *Session) LowerFloor(lsn LSN) {}
+// LowerFloor brings a floor beyond lsn back to it: for a failover that lost commits, with the position at which the new
+// timeline began.
+func (s *Session) LowerFloor(lsn LSN) {
+	for {
+		old := s.floor.Load()
+		if old <= uint64(lsn) || s.floor.CompareAndSwap(old, uint64(lsn)) {
+			return
+		}
+	}
+}
 
-// Pinned says whether the session's reads go to the primary whatever the sources' positions are (but see Judge: a source
-// whose AsOf proves that it contains a write is admitted before the write's position is known).
-func (s *Session) Pinned(now int64) bool { return true }
+// Pinned says whether reads go to the primary however far the sources are: a write is under way, or its position is not
+// known yet (a source whose AsOf is later than the write is admitted even so, see Judge), or, with release Window, the
+// window is not over at the instant now. A window found to be over is retired, for Judge, whose refNow stands still
+// while there is no primary.
+func (s *Session) Pinned(now int64) bool {
+	if s.writing.Load() != 0 {
+		return true
+	}
+	learned := s.learned.Load()
+	if learned < s.ended.Load() {
+		return true
+	}
+	if s.release == Window {
+		if end := s.lastEnd.Load(); s.inWindow(end, now) {
+			return true
+		} else if end != 0 {
+			raise(&s.retired, end)
+		}
+	}
+	return false
+}
 
-// Admits is the gate: may src answer a read of this session? refNow is the instant that staleness is measured against,
-// bound the most that is allowed.
+// Admits is the gate: may src answer a read of this session? refNow is the instant (by Now) that staleness is measured
+// against, bound the most that is allowed. The primary needs no gate: it is always current.
 func (s *Session) Admits(src *Source, refNow int64, bound time.Duration) bool {
 	return s.Judge(src, refNow, bound) == Admitted
 }
 
-// Judge is Admits with the reason.
-func (s *Session) Judge(src *Source, refNow int64, bound time.Duration) Verdict { return NothingKnown }
+// Judge is Admits with its reason.
+func (s *Session) Judge(src *Source, refNow int64, bound time.Duration) Verdict {
+	// An unbalanced WriteEnded makes it negative. That must not make up for a write under way elsewhere, so it pins, too.
+	if s.writing.Load() != 0 {
+		return Writing
+	}
+	learned := s.learned.Load()
+	ended := s.ended.Load()
+	lastEnd := s.lastEnd.Load()
+	asOf := src.AsOf()
+	switch {
+	case asOf == 0:
+		return NothingKnown
+	case refNow-asOf > int64(bound):
+		return TooStale
+	case s.release == Window && s.inWindow(lastEnd, refNow):
+		return Pinned
+	case learned < ended && asOf <= lastEnd:
+		// Time alone never releases a write whose position isn't known: only a source that contains every commit
+		// acknowledged before an instant after it does.
+		return Pinned
+	case src.Position() < s.Floor():
+		return BehindFloor
+	}
+	return Admitted
+}
+
+func (s *Session) inWindow(end, now int64) bool {
+	return end > s.retired.Load() && now-end < s.window
+}
+
+// raise sets a to v unless it is already as high.
+func raise[T int64 | uint64, A interface {
+	Load() T
+	CompareAndSwap(old, new T) bool
+}](a A, v T) {
+	for {
+		old := a.Load()
+		if old >= v || a.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}

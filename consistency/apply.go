@@ -1,0 +1,110 @@
+package consistency
+
+// The writer's side of the table, for the one feed that keeps it.
+
+// Commit is a transaction as the feed delivers it, at its commit.
+type Commit struct {
+	XID       uint32   // of the top-level transaction, as it is in the stream
+	End       LSN      // end of the commit record
+	Relations []uint32 // what it changed, TRUNCATE included; only read during Apply
+	Catalog   bool     // it changed what every entry depends on
+}
+
+// Apply gives the commit the next number, stamps the cells, and then moves the position to its end. Commits come in the order
+// of the WAL. A commit during a gap is a bug of the feed.
+func (t *Table) Apply(c Commit) Seq {
+	t.mu.Lock()
+	seq := t.mu.ring.push(t.completeLocked(c.XID), c.End)
+	for _, oid := range c.Relations {
+		t.relationLocked(oid).seq.Store(uint64(seq))
+	}
+	if c.Catalog {
+		t.global.seq.Store(uint64(seq))
+	}
+	t.applied.Store(uint64(seq))
+	t.mu.Unlock()
+	t.Advance(c.End)
+	return seq
+}
+
+// completeLocked finds the 64-bit xid: the one nearest to the newest that is known. Xids that are in use at the same time
+// are always within 2³¹ of each other; ObserveSnapshot keeps newestXID near when the commits that come by are few.
+func (t *Table) completeLocked(xid uint32) uint64 {
+	newest := t.mu.newestXID
+	full := newest + uint64(int64(int32(xid-uint32(newest))))
+	t.mu.newestXID = max(newest, full)
+	return full
+}
+
+// KeepAlive says that everything up to lsn has been applied, though there was nothing to apply.
+func (t *Table) KeepAlive(lsn LSN) { t.Advance(lsn) }
+
+// Gap says that commits may be missing from now on: the connection is lost, or the primary another. Everything filled up to
+// now is stale, nothing is covered, nothing served, and fills under way will be refused.
+func (t *Table) Gap() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.serving.Store(false)
+	seq := t.mu.ring.last + 1
+	t.mu.ring.begin(seq, never, never) // refuses everything, until Start
+	for _, c := range t.mu.relations {
+		c.covered.Store(false)
+	}
+	t.global.seq.Store(uint64(seq))
+	t.applied.Store(uint64(seq))
+	t.visible.Store(0)
+	t.timeline.Store(0)
+	t.Reset() // the epoch last: see Begin
+}
+
+// Start is where a feed takes up a stream of commits after a Gap.
+type Start struct {
+	From     LSN    // commits that end up to here will not come
+	NextXID  uint64 // those commits, and whatever else is not in the stream, have lower xids
+	Timeline uint32
+}
+
+// Start ends the gap for the feed; SetServing does for everybody else. Fills that might lack a commit which will not come
+// are refused: on a replica if it had not replayed From, on the primary until all xids below NextXID have ended. (Not the
+// snapshot's xmax: a commit whose record is in the WAL before From can wait for a synchronous standby, with an xid
+// above it.)
+func (t *Table) Start(s Start) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.ring.begin(t.mu.ring.last, s.NextXID, s.From)
+	t.mu.newestXID = s.NextXID
+	t.timeline.Store(s.Timeline)
+	t.Advance(s.From)
+}
+
+// SetServing opens the table for hits and fills when the feed has caught up, or closes it.
+func (t *Table) SetServing(on bool) { t.serving.Store(on) }
+
+// ObserveSnapshot takes a snapshot (pg_current_snapshot()) of the primary that the feed follows. Without one now and then,
+// what was applied long ago isn't known to be visible when a long transaction holds back xmin.
+func (t *Table) ObserveSnapshot(s Snapshot) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.newestXID = max(t.mu.newestXID, s.Xmax)
+	t.seenLocked(s, Seq(t.visible.Load()))
+}
+
+// Cover says that the feed sees every change of these relations that is committed after lsn, and that those before it are
+// visible to every new snapshot of the primary.
+func (t *Table) Cover(lsn LSN, oids ...uint32) { t.coverage(true, lsn, oids) }
+
+// Uncover says that changes of these relations may go unseen from now on.
+func (t *Table) Uncover(oids ...uint32) { t.coverage(false, 0, oids) }
+
+func (t *Table) coverage(covered bool, lsn LSN, oids []uint32) {
+	if len(oids) == 0 {
+		return
+	}
+	t.stamp(lsn, func(seq Seq) {
+		for _, oid := range oids {
+			c := t.relationLocked(oid)
+			c.seq.Store(uint64(seq))
+			c.covered.Store(covered)
+		}
+	})
+}
