@@ -14,7 +14,7 @@ var (
 	readyForQuery        = message('Z', 'I')
 	rowDescription       = message('T', slices.Concat(
 		[]byte{0, 1}, []byte("abalance\x00"),
-		[]byte{0, 0, 0, 0, 0, 0}, // no table, no column
+		[]byte{0, 0, 0, 0, 0, 0},          // no table, no column
 		[]byte{0, 0, 0, 23}, []byte{0, 4}, // int4
 		[]byte{0xff, 0xff, 0xff, 0xff}, []byte{0, 0}, // no modifier, text
 	)...)

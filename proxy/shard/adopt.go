@@ -115,6 +115,7 @@ func (c *Conn) pack() Detached {
 		waiting: c.waiting, local: c.local, remote: c.remote,
 	}
 	c.out, c.sent, c.inflight, c.waiting = nil, 0, 0, nil
+	c.linger.Stop()
 	if c.g != nil {
 		c.g.detach()
 	} else {

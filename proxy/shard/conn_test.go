@@ -1,0 +1,423 @@
+package shard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// echo writes back what it gets.
+func echo() *funcs { return &funcs{data: func(c *Conn, p []byte) { c.Write(p) }} }
+
+func TestEchoGivesEverythingBackInOrder(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		initial := []byte("read during the handshake")
+		adopt(t, l, ours, echo(), initial...)
+		r := rand.New(rand.NewPCG(1, 2))
+		sent := make(chan []byte, 1)
+		go func() {
+			var all []byte
+			for range 200 {
+				p := make([]byte, 1+r.IntN(1<<r.IntN(16)))
+				for i := range p {
+					p[i] = byte(r.Uint32())
+				}
+				if _, err := theirs.Write(p); err != nil {
+					t.Error(err)
+					break
+				}
+				all = append(all, p...)
+			}
+			sent <- all
+		}()
+		var got []byte
+		buf := make([]byte, 1000)
+		var want []byte
+		theirs.SetReadDeadline(time.Now().Add(patience))
+		for want == nil || len(got) < len(want) {
+			n, err := theirs.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, buf[:n]...)
+			select {
+			case all := <-sent:
+				want = append(bytes.Clone(initial), all...)
+			default:
+			}
+		}
+		if !bytes.Equal(got, want) {
+			t.Error("what came back isn't what was sent")
+		}
+	})
+}
+
+// relay passes bytes on to its peer, and stops reading while that has more than a little to send.
+type relay struct {
+	peer  *Conn
+	most  *int
+	limit int
+}
+
+func (r *relay) Data(c *Conn, p []byte) {
+	r.peer.Write(p)
+	*r.most = max(*r.most, r.peer.Buffered())
+	if r.peer.Buffered() > r.limit {
+		c.PauseRead()
+	}
+}
+func (r *relay) Drained(*Conn)       { r.peer.ResumeRead() }
+func (r *relay) Closed(*Conn, error) { r.peer.CloseAfterFlush() }
+
+// Both directions at once, each with more than fits into all buffers: HAZARDS 16, 21.
+func TestBothDirectionsMoveInBoundedMemory(t *testing.T) {
+	size := int64(64 << 20)
+	if testing.Short() {
+		size = 4 << 20
+	}
+	onEach(t, func(t *testing.T, tr transport) {
+		const limit = 100 << 10
+		l := tr.loop(t, Options{})
+		var conns [2]*Conn
+		var theirs [2]net.Conn
+		var most int
+		for i := range conns {
+			var ours net.Conn
+			ours, theirs[i] = tr.pair(t)
+			conns[i] = adopt(t, l, ours, nil)
+			on(t, l, conns[i].PauseRead)
+		}
+		on(t, l, func() {
+			for i, c := range conns {
+				c.SetHandler(&relay{peer: conns[1-i], most: &most, limit: limit})
+				c.ResumeRead()
+			}
+		})
+		var sums [2]struct{ sent, got hash.Hash }
+		var all sync.WaitGroup
+		for i := range conns {
+			sums[i].sent, sums[1-i].got = sha256.New(), sha256.New()
+			all.Go(func() {
+				src := io.LimitReader(rand.NewChaCha8([32]byte{byte(i)}), size)
+				if n, err := io.CopyBuffer(struct{ io.Writer }{theirs[i]}, io.TeeReader(src, sums[i].sent), make([]byte, 50000)); n != size || err != nil {
+					t.Error("sent", n, err)
+				}
+			})
+			all.Go(func() {
+				if n, err := io.CopyN(sums[1-i].got, theirs[1-i], size); n != size || err != nil {
+					t.Error("received", n, err)
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() { all.Wait(); close(done) }()
+		wait(t, done, "everything has passed")
+		for i := range sums {
+			if !bytes.Equal(sums[i].sent.Sum(nil), sums[1-i].got.Sum(nil)) {
+				t.Error("what arrived isn't what was sent")
+			}
+		}
+		on(t, l, func() {
+			if most > limit+l.opts.ReadBuffer {
+				t.Errorf("%d bytes were held in one buffer", most)
+			}
+		})
+	})
+}
+
+func TestPauseReadStopsDataAtOnceAndResumeBringsItAll(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{ReadBuffer: 16})
+		ours, theirs := tr.pair(t)
+		var got []byte
+		var wrong bool
+		c := adopt(t, l, ours, &funcs{data: func(c *Conn, p []byte) {
+			wrong = wrong || c.Paused()
+			got = append(got, p...)
+			c.PauseRead()
+		}}, []byte("initial ")...)
+		sent := []byte("initial ")
+		r := rand.New(rand.NewPCG(3, 4))
+		go func() {
+			for range 100 {
+				theirs.Write([]byte("some more bytes, in pieces that come when they come; "))
+			}
+		}()
+		for range 100 {
+			sent = append(sent, "some more bytes, in pieces that come when they come; "...)
+		}
+		for len(got) < len(sent) {
+			before := 0
+			until(t, l, "data came", func() bool { before = len(got); return before > 0 && c.Paused() })
+			for range r.IntN(3) { // turns in which nothing may come
+				on(t, l, func() {
+					if len(got) != before {
+						t.Error("data came while reading was paused")
+					}
+				})
+			}
+			on(t, l, func() { c.ResumeRead(); c.PauseRead(); c.ResumeRead() })
+			if before == len(sent) {
+				break
+			}
+		}
+		on(t, l, func() {
+			if wrong || !bytes.Equal(got, sent) {
+				t.Error("data came while reading was paused, or isn't what was sent")
+			}
+		})
+	})
+}
+
+func TestPeerThatShutsItsWritingSideIsClosedAfterItsData(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		var got []byte
+		closed := make(chan error, 2)
+		adopt(t, l, ours, &funcs{
+			data:   func(c *Conn, p []byte) { got = append(got, p...); c.Write(p) },
+			closed: func(c *Conn, err error) { closed <- err },
+		})
+		theirs.Write([]byte("last words"))
+		cw, half := theirs.(closeWriter)
+		if !half {
+			theirs.Read(make([]byte, 100)) // net.Pipe: nothing is ever under way there
+			theirs.Close()
+		} else if err := cw.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(t, closed, "Closed is called"); err != io.EOF {
+			t.Errorf("Closed with %v", err)
+		}
+		if string(got) != "last words" {
+			t.Errorf("got %q", got)
+		}
+		if half {
+			theirs.SetReadDeadline(time.Now().Add(patience))
+			back, err := io.ReadAll(theirs)
+			if string(back) != "last words" || err != nil {
+				t.Errorf("what was written on hearing them was lost: %q, %v", back, err)
+			}
+		}
+	})
+}
+
+// What was written before the peer's end of file is sent, also when that takes longer than a turn.
+func TestPeerThatShutsItsWritingSideStillGetsWhatIsBuffered(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		cw, half := theirs.(closeWriter)
+		if !half {
+			t.Skip("can't")
+		}
+		big := make([]byte, 16<<20)
+		closed := make(chan error, 2)
+		adopt(t, l, ours, &funcs{
+			data:   func(c *Conn, p []byte) { c.Write(big) },
+			closed: func(c *Conn, err error) { closed <- err },
+		})
+		theirs.Write([]byte("?"))
+		cw.CloseWrite()
+		theirs.SetReadDeadline(time.Now().Add(patience))
+		if n, err := io.Copy(io.Discard, theirs); n != int64(len(big)) || err != nil {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		if err := wait(t, closed, "Closed is called"); err != io.EOF {
+			t.Errorf("Closed with %v", err)
+		}
+	})
+}
+
+func TestResetIsReportedAsAnError(t *testing.T) {
+	for _, portable := range []bool{false, true} {
+		for _, paused := range []bool{false, true} {
+			l := transport{portable: portable}.loop(t, Options{})
+			ours, theirs := tcpPair(t)
+			closed := make(chan error, 2)
+			c := adopt(t, l, ours, &funcs{closed: func(c *Conn, err error) { closed <- err }})
+			on(t, l, func() {
+				if paused {
+					c.PauseRead()
+				}
+			})
+			theirs.(*net.TCPConn).SetLinger(0)
+			theirs.Close()
+			if paused { // then it is noticed when we write
+				for range 3 {
+					on(t, l, func() { c.Write([]byte("anybody there?")) })
+				}
+			}
+			if err := wait(t, closed, "Closed is called"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("portable %v, paused %v: Closed with %v", portable, paused, err)
+			}
+		}
+	}
+}
+
+// A paused connection whose peer has gone must not keep the loop busy: epoll reports a hang-up whether one asks or not.
+func TestResetOfPausedConnectionDoesNotSpin(t *testing.T) {
+	for _, tr := range transports[:2] {
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		closed := make(chan error, 2)
+		var got []byte
+		c := adopt(t, l, ours, &funcs{
+			data:   func(c *Conn, p []byte) { got = append(got, p...) },
+			closed: func(c *Conn, err error) { closed <- err },
+		})
+		on(t, l, c.PauseRead)
+		theirs.Write([]byte("FATAL"))
+		theirs.Close()
+		on(t, l, func() {})
+		time.Sleep(20 * time.Millisecond) // time to spin in
+		before := l.Stats().Turns
+		time.Sleep(50 * time.Millisecond)
+		if n := l.Stats().Turns - before; n > 3 {
+			t.Errorf("%s: %d turns with nothing to do", tr.name, n)
+		}
+		on(t, l, c.ResumeRead)
+		if err := wait(t, closed, "Closed is called"); err != io.EOF {
+			t.Errorf("%s: Closed with %v", tr.name, err)
+		}
+		if string(got) != "FATAL" {
+			t.Errorf("%s: got %q", tr.name, got)
+		}
+	}
+}
+
+// A server that hangs up says why; that must reach us even if we notice the hang-up by a failed write.
+func TestLastWordsAreHeardWhenWritingFails(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		if _, half := func() (net.Conn, bool) { a, b := tr.pair(t); a.Close(); _, ok := b.(closeWriter); return b, ok }(); !half {
+			t.Skip("a pipe holds no words")
+		}
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		closed := make(chan error, 2)
+		var got []byte
+		c := adopt(t, l, ours, &funcs{
+			data:   func(c *Conn, p []byte) { got = append(got, p...) },
+			closed: func(c *Conn, err error) { closed <- err },
+		})
+		// Everything happens while the loop is busy, so that it writes before it reads.
+		on(t, l, func() {
+			theirs.Write([]byte("FATAL: terminating connection"))
+			theirs.Close()
+			for range 3 {
+				c.Write([]byte("query"))
+				c.flush() // the first write is answered by a reset, the second fails
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+		wait(t, closed, "Closed is called")
+		if string(got) != "FATAL: terminating connection" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestCloseAfterFlushSendsEverything(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		closed := make(chan error, 2)
+		c := adopt(t, l, ours, &funcs{
+			data:   func(c *Conn, p []byte) { t.Error("data after CloseAfterFlush") },
+			closed: func(c *Conn, err error) { closed <- err },
+		})
+		big := bytes.Repeat([]byte("all of this "), 1<<20)
+		on(t, l, func() {
+			c.Write(big)
+			c.CloseAfterFlush()
+			c.Write([]byte("but not this"))
+		})
+		go theirs.Write([]byte("something that nobody reads any more")) // must not make the kernel reset the connection
+		theirs.SetReadDeadline(time.Now().Add(patience))
+		got, err := io.ReadAll(theirs)
+		if !bytes.Equal(got, big) || err != nil {
+			t.Errorf("%d bytes of %d, %v", len(got), len(big), err)
+		}
+		theirs.Close()
+		if err := wait(t, closed, "Closed is called"); err != nil {
+			t.Errorf("Closed with %v", err)
+		}
+	})
+}
+
+func TestCloseAfterFlushGivesUpOnPeerThatDoesNotRead(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		const limit = 50 * time.Millisecond
+		l := tr.loop(t, Options{FlushTimeout: limit})
+		ours, _ := tr.pair(t)
+		closed := make(chan error, 2)
+		c := adopt(t, l, ours, &funcs{closed: func(c *Conn, err error) { closed <- err }})
+		began := time.Now()
+		on(t, l, func() {
+			c.Write(make([]byte, 32<<20))
+			c.CloseAfterFlush()
+		})
+		if err := wait(t, closed, "Closed is called"); err != ErrFlushTimeout {
+			t.Errorf("Closed with %v", err)
+		}
+		if d := time.Since(began); d < limit/2 {
+			t.Errorf("gave up after %v", d)
+		}
+	})
+}
+
+// A peer that reads everything and stays is let go of as well; that isn't an error.
+func TestCloseAfterFlushDoesNotWaitForPeerForEver(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{FlushTimeout: 50 * time.Millisecond})
+		ours, theirs := tr.pair(t)
+		closed := make(chan error, 2)
+		c := adopt(t, l, ours, &funcs{closed: func(c *Conn, err error) { closed <- err }})
+		on(t, l, func() {
+			c.Write([]byte("bye"))
+			c.CloseAfterFlush()
+		})
+		theirs.SetReadDeadline(time.Now().Add(patience))
+		got, err := io.ReadAll(theirs)
+		if string(got) != "bye" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if err := wait(t, closed, "Closed is called"); err != nil {
+			t.Errorf("Closed with %v", err)
+		}
+	})
+}
+
+func TestDrainedComesOnceTheBacklogHasFallen(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{LowWater: 1000})
+		ours, theirs := tr.pair(t)
+		drained := make(chan int, 10)
+		c := adopt(t, l, ours, &funcs{drained: func(c *Conn) { drained <- c.Buffered() }})
+		go io.Copy(io.Discard, theirs)
+		on(t, l, func() { c.Write(make([]byte, 1000)) })
+		until(t, l, "all is sent", func() bool { return c.Buffered() == 0 })
+		if len(drained) != 0 {
+			t.Error("Drained, though never above the mark")
+		}
+		on(t, l, func() { c.Write(make([]byte, 10<<20)) })
+		if n := wait(t, drained, "Drained is called"); n > 1000 {
+			t.Errorf("Drained with %d bytes buffered", n)
+		}
+		until(t, l, "all is sent", func() bool { return c.Buffered() == 0 })
+		if len(drained) != 0 {
+			t.Error("Drained twice")
+		}
+	})
+}
