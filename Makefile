@@ -1,0 +1,43 @@
+# Freshet. `make` lists what there is; the work is done by go and by .ci/.
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 30s
+
+# Whether a file is up to date is for go to know.
+.PHONY: help deps build demo test race bench lint fuzz ci clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+deps: ## install what is missing: Postgres, Redis, a C compiler
+	@.ci/deps
+
+build: ## build bin/freshet
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/freshet ./cmd/freshet
+
+demo: deps build ## see it work: servers, Freshet before them, a comparison (ARGS='--for 30s')
+	bin/freshet demo $(ARGS)
+
+test: deps ## all tests, against real Postgres and Redis servers
+	$(GO) test ./...
+
+race: deps ## the same with the race detector
+	$(GO) test -race ./...
+
+bench: ## benchmarks, and PgBouncer to compare with
+	@.ci/deps --bench
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: ## formatting, go vet, staticcheck, import rules
+	@.ci/lint
+
+fuzz: ## each fuzz test for FUZZTIME (30s)
+	@.ci/fuzz $(FUZZTIME)
+
+ci: ## what has to hold before a change goes in
+	@.ci/run
+
+clean: ## remove what was built
+	rm -rf bin
