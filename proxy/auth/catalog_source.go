@@ -8,12 +8,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -22,7 +21,7 @@ type CatalogConfig struct {
 	// Nodes are service connections, the primary's first, in the order in which they are tried: a replica's verifiers are
 	// as good as its replay is, and better than no login when there is no primary. The configs are not modified. Each
 	// needs a role that may read pg_authid, or call freshet.freshet_auth, which `freshet setup` makes.
-	Nodes func() []*pgx.ConnConfig
+	Nodes func() []*pgconn.Config
 	// Timeout bounds the connecting and asking of one node; default 5 s.
 	Timeout time.Duration
 	// Logger is told about nodes that can't be asked; default slog.Default().
@@ -48,11 +47,12 @@ type CatalogSource struct {
 	life   context.Context // ends with Close
 	cancel context.CancelFunc
 	once   sync.Once
+	warned atomic.Int64 // unix nanos of the last warning
 }
 
 // catalogConn is a kept service connection, or room for one.
 type catalogConn struct {
-	conn   *pgx.Conn
+	conn   *pgconn.PgConn
 	node   string // to which
 	reader string // the query that works there
 }
@@ -124,10 +124,10 @@ func (s *CatalogSource) ask(c *catalogConn, role string) (Role, error) {
 		}
 		r, err := s.askNode(c, node, role)
 		if err == nil {
+			s.warn(errs)
 			return r, nil
 		}
 		c.drop()
-		s.cfg.Logger.Warn("password verifiers can't be read", "node", address(node), "err", err)
 		errs = append(errs, fmt.Errorf("%s: %w", address(node), err))
 	}
 	if errs == nil {
@@ -136,7 +136,21 @@ func (s *CatalogSource) ask(c *catalogConn, role string) (Role, error) {
 	return Role{}, fmt.Errorf("read password verifiers: %w", errors.Join(errs...))
 }
 
-func (s *CatalogSource) askNode(c *catalogConn, node *pgx.ConnConfig, role string) (Role, error) {
+// warnEvery keeps a node that is down from filling the log.
+const warnEvery = 10 * time.Second
+
+// warn tells of nodes that couldn't be asked, when another could.
+func (s *CatalogSource) warn(errs []error) {
+	if len(errs) == 0 {
+		return
+	}
+	now, last := time.Now().UnixNano(), s.warned.Load()
+	if now-last >= int64(warnEvery) && s.warned.CompareAndSwap(last, now) {
+		s.cfg.Logger.Warn("password verifiers are read from another node", "err", errors.Join(errs...))
+	}
+}
+
+func (s *CatalogSource) askNode(c *catalogConn, node *pgconn.Config, role string) (Role, error) {
 	ctx, cancel := context.WithTimeout(s.life, s.cfg.Timeout)
 	defer cancel()
 	if c.conn != nil && c.node == address(node) && !c.conn.IsClosed() {
@@ -155,28 +169,27 @@ func (s *CatalogSource) askNode(c *catalogConn, node *pgx.ConnConfig, role strin
 
 // Each name is qualified by its schema, operators too: the connection's search_path is that of the service role, which
 // its owner may have set to anything. The outer join makes one row also for a role that doesn't exist, so that its
-// look-up is no shorter.
+// look-up is no shorter. Whether a password has expired is judged by the server's clock, in the words of Postgres' own
+// get_role_password.
 const (
-	readCatalog = `SELECT a.rolpassword, a.rolvaliduntil, a.rolcanlogin, pg_catalog.clock_timestamp(),` +
-		` pg_catalog.current_setting('scram_iterations', true) FROM (VALUES (1)) AS one` +
-		` LEFT JOIN pg_catalog.pg_authid AS a ON a.rolname OPERATOR(pg_catalog.=) $1::pg_catalog.name`
-	readFunction = `SELECT a.rolpassword, a.rolvaliduntil, a.rolcanlogin, pg_catalog.clock_timestamp(),` +
-		` pg_catalog.current_setting('scram_iterations', true) FROM (VALUES (1)) AS one` +
-		` LEFT JOIN freshet.freshet_auth($1::pg_catalog.name) AS a ON true`
+	readRole = `SELECT a.rolpassword, a.rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.clock_timestamp(), a.rolcanlogin,` +
+		` pg_catalog.current_setting('scram_iterations', true) FROM (VALUES (1)) AS one LEFT JOIN `
+	readCatalog    = readRole + `pg_catalog.pg_authid AS a ON a.rolname OPERATOR(pg_catalog.=) $1::pg_catalog.name`
+	readFunction   = readRole + `freshet.freshet_auth($1::pg_catalog.name) AS a ON true`
 	mayReadCatalog = `SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')`
 )
 
-func (c *catalogConn) connect(ctx context.Context, node *pgx.ConnConfig) error {
-	conn, err := pgx.ConnectConfig(ctx, node.Copy())
+func (c *catalogConn) connect(ctx context.Context, node *pgconn.Config) error {
+	conn, err := pgconn.ConnectConfig(ctx, node)
 	if err != nil {
 		return err
 	}
 	c.conn, c.node, c.reader = conn, address(node), readFunction
-	var may bool
-	if err := conn.QueryRow(ctx, mayReadCatalog, pgx.QueryExecModeExec).Scan(&may); err != nil {
+	row, err := c.row(ctx, mayReadCatalog)
+	if err != nil {
 		return err
 	}
-	if may {
+	if len(row) == 1 && string(row[0]) == "t" {
 		c.reader = readCatalog
 	}
 	return nil
@@ -193,13 +206,20 @@ func (c *catalogConn) drop() {
 	c.conn = nil
 }
 
+// row runs a query whose answer is one row, in text.
+func (c *catalogConn) row(ctx context.Context, sql string, args ...[]byte) ([][]byte, error) {
+	r := c.conn.ExecParams(ctx, sql, args, nil, nil, nil).Read()
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	if len(r.Rows) != 1 {
+		return nil, fmt.Errorf("%d rows where there should be one", len(r.Rows))
+	}
+	return r.Rows[0], nil
+}
+
 func (c *catalogConn) query(ctx context.Context, name string) (Role, error) {
-	var password, iterations *string
-	var validUntil pgtype.Timestamptz
-	var canLogin *bool
-	var now time.Time
-	err := c.conn.QueryRow(ctx, c.reader, pgx.QueryExecModeExec, name).
-		Scan(&password, &validUntil, &canLogin, &now, &iterations)
+	row, err := c.row(ctx, c.reader, []byte(name))
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
 		switch pgErr.Code {
@@ -212,37 +232,26 @@ func (c *catalogConn) query(ctx context.Context, name string) (Role, error) {
 	if err != nil {
 		return Role{}, err
 	}
+	if len(row) != 4 {
+		return Role{}, fmt.Errorf("%d columns where there should be 4", len(row))
+	}
+	password, expired, canLogin, iterations := row[0], row[1], row[2], row[3]
 	var role Role
 	if iterations != nil { // from 16 on
-		role.Iterations, _ = strconv.Atoi(*iterations)
+		role.Iterations, _ = strconv.Atoi(string(iterations))
 	}
 	if canLogin == nil {
 		return role, nil
 	}
-	role.Exists, role.CanLogin = true, *canLogin
-	var stored string
-	if password != nil {
-		stored = *password
-	}
-	role.Verifier, role.Unusable = ParseVerifier(stored)
-	if role.Unusable == nil && validUntil.Valid && expired(validUntil, now) {
+	role.Exists, role.CanLogin = true, string(canLogin) == "t"
+	role.Verifier, role.Unusable = ParseVerifier(string(password))
+	if string(expired) == "t" {
 		role.Verifier, role.Unusable = Verifier{}, ErrExpired
 	}
 	return role, nil
 }
 
-// expired is Postgres' test of VALID UNTIL (get_role_password), by the server's clock.
-func expired(validUntil pgtype.Timestamptz, now time.Time) bool {
-	switch validUntil.InfinityModifier {
-	case pgtype.Infinity:
-		return false
-	case pgtype.NegativeInfinity:
-		return true
-	}
-	return validUntil.Time.Before(now)
-}
-
 // address names a node in messages.
-func address(node *pgx.ConnConfig) string {
+func address(node *pgconn.Config) string {
 	return fmt.Sprintf("%s:%d", node.Host, node.Port)
 }
