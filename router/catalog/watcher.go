@@ -2,7 +2,9 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -11,33 +13,157 @@ import (
 
 // WatcherConfig says what a Watcher watches.
 type WatcherConfig struct {
-	// Connect opens a connection to the database on the current primary; the watcher closes it.
+	// Connect opens a connection to the database on the current primary. The watcher closes it.
 	Connect func(context.Context) (*pgx.Conn, error)
 	// Interval between two looks at the digest; 0: one second.
 	Interval time.Duration
-	// OnChange is called on the watcher's goroutine after a new snapshot has become current (also for the first one).
+	// Timeout of connecting, of one look, and of one load; 0: ten seconds.
+	Timeout time.Duration
+	// OnChange, if not nil, is called on the watcher's goroutine after a new snapshot has become current, also the first one. Whoever stamps
+	// cached answers on a change does it here: by then nothing new is planned by the old snapshot, except by a planner that had
+	// already begun.
 	OnChange func(*Snapshot)
 	// Logger; nil: slog.Default().
 	Logger *slog.Logger
 }
 
-// Watcher keeps a current snapshot of one database. It is safe for concurrent use.
+// Watcher keeps a current snapshot of one database. Its methods are safe for concurrent use; Run is called once.
 type Watcher struct {
-	cfg     WatcherConfig
-	current atomic.Pointer[Snapshot]
+	cfg       WatcherConfig
+	poke      chan struct{}
+	current   atomic.Pointer[Snapshot]
+	checkedAt atomic.Int64
+	problem   atomic.Pointer[string]
 }
 
-// NewWatcher returns a watcher that has no snapshot yet. Run starts it.
-func NewWatcher(cfg WatcherConfig) *Watcher { return &Watcher{cfg: cfg} }
-
-// Run watches until ctx ends, over errors, and returns the context's error.
-func (w *Watcher) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+// NewWatcher returns a watcher that has no snapshot yet. Run makes it watch.
+func NewWatcher(cfg WatcherConfig) *Watcher {
+	if cfg.Interval <= 0 {
+		cfg.Interval = time.Second
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Watcher{cfg: cfg, poke: make(chan struct{}, 1)}
+}
 
 // Current returns the current snapshot, nil as long as there is none. It takes no lock.
 func (w *Watcher) Current() *Snapshot { return w.current.Load() }
 
-// Poke makes the watcher look now instead of at the end of the interval. It never blocks.
-func (w *Watcher) Poke() {}
+// CheckedAt returns when (unix nanoseconds) the last look was begun that found the current snapshot to be true; 0: never.
+func (w *Watcher) CheckedAt() int64 { return w.checkedAt.Load() }
 
-// CheckedAt returns when (unix nanoseconds) the last look that found the current snapshot still true was begun; 0: never.
-func (w *Watcher) CheckedAt() int64 { return 0 }
+// Problem says why the last look failed; empty when it didn't.
+func (w *Watcher) Problem() string {
+	if p := w.problem.Load(); p != nil {
+		return *p
+	}
+	return ""
+}
+
+// Poke makes the watcher look now instead of at the end of the interval. It never blocks.
+func (w *Watcher) Poke() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Run watches until ctx ends, over all errors, and returns the context's error. The current snapshot stays when the
+// database can't be reached.
+func (w *Watcher) Run(ctx context.Context) error {
+	var conn *pgx.Conn
+	hangUp := func() {
+		if conn != nil {
+			// ctx may have ended; saying goodbye gets a moment of its own.
+			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			_ = conn.Close(bye)
+			cancel()
+			conn = nil
+		}
+	}
+	defer hangUp()
+	for ctx.Err() == nil {
+		err := w.look(ctx, &conn)
+		if err != nil {
+			hangUp()
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		w.note(err)
+		// A little jitter keeps several Freshets from looking in the same moment.
+		wait := w.cfg.Interval + time.Duration(rand.Int64N(int64(w.cfg.Interval)/10+1))
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-w.poke:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return ctx.Err()
+}
+
+// look compares digests and, where they differ, loads, publishes and tells.
+func (w *Watcher) look(ctx context.Context, conn **pgx.Conn) error {
+	began := time.Now().UnixNano()
+	if *conn == nil {
+		limited, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
+		c, err := w.cfg.Connect(limited)
+		cancel()
+		if err != nil {
+			return err
+		}
+		*conn = c
+	}
+	limited, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
+	defer cancel()
+	old := w.current.Load()
+	if old != nil {
+		digest, err := Digest(limited, *conn, old.ServerVersion)
+		if err != nil {
+			return err
+		}
+		if digest == old.Digest {
+			w.checkedAt.Store(began)
+			return nil
+		}
+	}
+	s, err := Load(limited, *conn)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		w.cfg.Logger.Info("the catalog has changed", "database", s.Database, "parts", Changed(old.Digest, s.Digest))
+	}
+	w.current.Store(s)
+	w.checkedAt.Store(began)
+	if w.cfg.OnChange != nil {
+		w.cfg.OnChange(s)
+	}
+	return nil
+}
+
+// note remembers and logs a problem when it begins, changes and ends, not once a second.
+func (w *Watcher) note(err error) {
+	before, now := w.Problem(), ""
+	if err != nil {
+		now = err.Error()
+		if errors.Is(err, context.DeadlineExceeded) {
+			now = "the catalog query took too long: " + now
+		}
+	}
+	if now == before {
+		return
+	}
+	w.problem.Store(&now)
+	if now != "" {
+		w.cfg.Logger.Warn("the catalog can't be watched", "error", now)
+		return
+	}
+	w.cfg.Logger.Info("the catalog is watched again")
+}

@@ -1,0 +1,172 @@
+package topology
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/freshet/freshet/consistency"
+)
+
+// How long a monitor waits before it tries to connect again: short at first,
+// since most of what breaks a connection is a restart, then longer.
+const (
+	retryFirst = 10 * time.Millisecond
+	retryLimit = 500 * time.Millisecond
+)
+
+// hurrySpan is how long Hurry lasts.
+const hurrySpan = 50 * time.Millisecond
+
+// jitter is between half of d and d, so that those who failed together don't
+// try again together.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// watch keeps an eye on the node until ctx ends. It blocks on nothing but
+// this node.
+func (n *Node) watch(ctx context.Context) {
+	retry := retryFirst
+	for {
+		answered, err := n.visit(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		n.t.lost(n, err)
+		if answered {
+			retry = retryFirst
+		}
+		if !n.wait(ctx, jitter(retry), retryFirst) {
+			return
+		}
+		retry = min(2*retry, retryLimit)
+	}
+}
+
+// visit connects and asks until something fails. answered: it didn't fail at
+// once.
+func (n *Node) visit(ctx context.Context) (answered bool, err error) {
+	l, err := dial(ctx, n.config)
+	if err != nil {
+		return false, err
+	}
+	defer l.close()
+	limit := n.t.cfg.DownAfter
+	id, err := l.identify(ctx, limit)
+	if err != nil {
+		return false, err
+	}
+	if err := l.prepare(ctx, pollName, pollSQL, limit); err != nil {
+		return false, err
+	}
+	n.t.met(n, id)
+	var flushed int64
+	for {
+		doubt := n.doubt.Load()
+		a, err := l.poll(ctx, limit)
+		if err != nil {
+			return answered, err
+		}
+		answered = true
+		n.t.heard(n, a)
+		n.cleared.Store(doubt)
+		if a.role == Primary && a.got-flushed > int64(minFlush) && n.t.unflushed(n, a) {
+			// What it says back doesn't matter: it is asked again anyway. But a
+			// link that is broken by it is found out here.
+			flushed = a.got
+			if err := l.query(ctx, consistency.FlushSQL, limit, nil); broken(err) {
+				return answered, err
+			}
+		}
+		pause := n.t.cfg.Interval
+		if n.t.hurrying() {
+			pause = min(pause, n.t.cfg.HurryInterval)
+		}
+		if !n.wait(ctx, pause, n.t.cfg.HurryInterval) {
+			return answered, ctx.Err()
+		}
+	}
+}
+
+// wait lets d pass, or less if the monitor is wanted, though at least `least`
+// then has passed since the last time it was; it says whether to go on.
+func (n *Node) wait(ctx context.Context, d, least time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-n.kick:
+			now := time.Now()
+			soonest := n.kicked.Add(least)
+			if !now.Before(soonest) {
+				n.kicked = now
+				return true
+			}
+			n.kicked = soonest
+			if soonest.Sub(now) < d {
+				timer.Reset(soonest.Sub(now))
+			}
+		}
+	}
+}
+
+// minFlush is the least time between two flushes of the primary's WAL.
+const minFlush = 20 * time.Millisecond
+
+// slowFlush is how long a source may be behind for want of a flush while
+// nobody waits for it.
+const slowFlush = 250 * time.Millisecond
+
+// unflushed says whether the primary has to be made to flush: some source
+// can't reach a position that was sampled a while ago because it isn't even
+// flushed (the records of a transaction that is still open; see
+// consistency.FlushSQL). Without it all replicas would seem to be stale for
+// as long as that lasts.
+func (t *Topology) unflushed(n *Node, a answer) bool {
+	if t.elected.Load() != n {
+		return false
+	}
+	patience := slowFlush
+	if t.hurrying() {
+		patience = 2 * t.cfg.HurryInterval
+	}
+	late := func(s *consistency.Source) bool {
+		at, lsn, ok := s.Behind()
+		return ok && a.flushed < lsn && a.at-at > int64(patience)
+	}
+	for _, r := range t.nodes {
+		if r != n && r.follows.Load() && r.answersAt(a.got) && late(&r.Source) {
+			return true
+		}
+	}
+	for _, s := range t.extra() {
+		if late(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// Hurry says that somebody waits for replicas to catch up: for the next 50 ms
+// all nodes are asked every Config.HurryInterval. It is cheap enough to be
+// called for each write and each wait.
+func (t *Topology) Hurry() {
+	now := consistency.Now()
+	until := t.hurryUntil.Load()
+	if until-now > int64(hurrySpan)/2 {
+		return
+	}
+	if !t.hurryUntil.CompareAndSwap(until, now+int64(hurrySpan)) {
+		return // somebody else did it just now
+	}
+	if until <= now {
+		for _, n := range t.nodes {
+			n.look()
+		}
+	}
+}
+
+func (t *Topology) hurrying() bool { return consistency.Now() < t.hurryUntil.Load() }
