@@ -68,7 +68,7 @@ func (n *Node) writeConfig() error {
 
 	var b strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(s)) {
-		fmt.Fprintf(&b, "%s = '%s'\n", k, strings.ReplaceAll(s[k], "'", "''"))
+		fmt.Fprintf(&b, "%s = %s\n", k, quoteSetting(s[k]))
 	}
 	// initdb's postgresql.conf is not read: everything is here.
 	if err := n.write("postgresql.conf", b.String()); err != nil {
@@ -82,6 +82,10 @@ func (n *Node) writeConfig() error {
 	)
 	return n.write("pg_hba.conf", strings.Join(hba, "\n")+"\n")
 }
+
+// quoteSetting quotes a value for a configuration file, where, unlike in SQL,
+// backslashes escape.
+func quoteSetting(v string) string { return quoteLiteral(strings.ReplaceAll(v, `\`, `\\`)) }
 
 // write writes a file of the data directory.
 func (n *Node) write(name, text string) error {

@@ -18,8 +18,9 @@ const announceScript = `echo "add $$ $0" >&3; exec "$@" 3>&-`
 
 // process is a server process that we started.
 type process struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended and was waited for
+	cmd      *exec.Cmd
+	watchdog *watchdog
+	done     chan struct{} // closed when it has ended and was waited for
 }
 
 // spawn starts a server as the cluster's account. What it prints goes to the
@@ -36,8 +37,8 @@ func (c *Cluster) spawn(sig, logPath, path string, args ...string) (*process, er
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", path, err)
 	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	go p.reap(c.watchdog)
+	p := &process{cmd: cmd, watchdog: c.watchdog, done: make(chan struct{})}
+	go p.reap()
 	return p, nil
 }
 
@@ -52,9 +53,9 @@ func (c *Cluster) command(ctx context.Context, sig, path string, args ...string)
 
 // reap waits for the process; it ends with it. (Tests that look for leaked
 // goroutines while a cluster is up can ignore it by name.)
-func (p *process) reap(w *watchdog) {
+func (p *process) reap() {
 	_ = p.cmd.Wait() // how it ended is in its ProcessState
-	w.forget(p.pid())
+	p.watchdog.forget(p.pid())
 	close(p.done)
 }
 
@@ -92,6 +93,7 @@ func (p *process) freeze() error {
 	kids, err := p.stopFamily()
 	for _, kid := range kids {
 		_ = syscall.Kill(kid, syscall.SIGSTOP)
+		p.watchdog.watch(kid)
 	}
 	return err
 }
@@ -100,6 +102,7 @@ func (p *process) freeze() error {
 func (p *process) thaw() error {
 	kids, err := children(p.pid())
 	for _, kid := range kids {
+		p.watchdog.forget(kid)
 		_ = syscall.Kill(kid, syscall.SIGCONT)
 	}
 	p.signal(syscall.SIGCONT)
@@ -114,6 +117,7 @@ func (p *process) kill() error {
 	}
 	kids, err := p.stopFamily()
 	for _, kid := range kids {
+		p.watchdog.forget(kid) // perhaps it was frozen
 		_ = syscall.Kill(kid, syscall.SIGKILL)
 	}
 	p.signal(syscall.SIGKILL)

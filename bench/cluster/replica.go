@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -17,16 +18,22 @@ func (n *Node) createSlot(ctx context.Context, name string) error {
 		WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)`, name)
 }
 
-// conninfo is how a replica connects to this node.
-func (n *Node) conninfo(replica string) string {
-	return fmt.Sprintf("host=%s port=%d user=%s password=%s application_name=%s sslmode=disable",
-		n.Host(), n.Port(), Superuser, n.c.password, replica)
+// conninfo is how a replica connects to this node. The password is in a file,
+// since a change of primary_conninfo is logged.
+func (n *Node) conninfo(replica, passfile string) string {
+	return fmt.Sprintf("host=%s port=%d user=%s passfile='%s' application_name=%s sslmode=disable",
+		n.Host(), n.Port(), Superuser, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(passfile), replica)
 }
 
 // writeStandby makes a data directory that of a replica, like pg_basebackup -R.
 func (n *Node) writeStandby(upstream *Node) error {
+	// libpq's escapes in a password file.
+	password := strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(n.c.password)
+	if err := n.write("passfile", "*:*:*:*:"+password+"\n"); err != nil {
+		return err
+	}
 	err := n.write("postgresql.auto.conf", fmt.Sprintf("primary_conninfo = %s\nprimary_slot_name = %s\n",
-		quoteLiteral(upstream.conninfo(n.name)), quoteLiteral(n.slot())))
+		quoteSetting(upstream.conninfo(n.name, filepath.Join(n.data, "passfile"))), quoteSetting(n.slot())))
 	if err != nil {
 		return err
 	}
@@ -255,9 +262,13 @@ func (c *Cluster) SetSynchronous(ctx context.Context, replicas ...string) error 
 	p := c.Primary()
 	list := ""
 	if len(replicas) > 0 {
+		known := c.Replicas()
 		quoted := make([]string, len(replicas))
-		for i, r := range replicas {
-			quoted[i] = quoteIdentifier(r)
+		for i, name := range replicas {
+			if !slices.ContainsFunc(known, func(r *Node) bool { return r.name == name }) {
+				return fmt.Errorf("there is no replica %s to wait for", name)
+			}
+			quoted[i] = quoteIdentifier(name)
 		}
 		list = fmt.Sprintf("FIRST %d (%s)", len(replicas), strings.Join(quoted, ", "))
 	}

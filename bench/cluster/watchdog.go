@@ -19,8 +19,8 @@ import (
 //
 // $1: folder, $2: what to do with it: keep, empty or remove.
 //
-// A server that is stopped (Freeze) doesn't hear its signal before SIGCONT;
-// its children get SIGKILL from Postgres 5 seconds later.
+// A server that is frozen doesn't hear its signal before SIGCONT. Its children
+// are on the list, too, as long as they are frozen.
 const watchdogScript = `
 set -f
 pids=' '
@@ -90,6 +90,10 @@ func (w *watchdog) forget(pid int) {
 	// An error means that the watchdog was killed, which is no reason to fail.
 	_, _ = fmt.Fprintf(w.pipe, "del %d\n", pid)
 }
+
+// watch tells about a process that was frozen. It can't end, so the pid is its
+// own until forget.
+func (w *watchdog) watch(pid int) { _, _ = fmt.Fprintf(w.pipe, "add %d KILL\n", pid) }
 
 // dismiss ends the watchdog after everything was cleaned up.
 func (w *watchdog) dismiss() error {
