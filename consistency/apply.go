@@ -52,7 +52,6 @@ func (t *Table) Gap() {
 	}
 	t.global.seq.Store(uint64(seq))
 	t.applied.Store(uint64(seq))
-	t.visible.Store(0)
 	t.timeline.Store(0)
 	t.Reset() // the epoch last: see Begin
 }
