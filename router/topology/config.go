@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -115,5 +116,10 @@ func parseURL(url string, cfg Config) (*pgconn.Config, error) {
 		pc.RuntimeParams = map[string]string{}
 	}
 	pc.RuntimeParams["application_name"] = "freshet"
+	// No question of ours is to live on in the server when we have given it up.
+	pc.RuntimeParams["statement_timeout"] = strconv.FormatInt(cfg.DownAfter.Milliseconds(), 10)
+	// target_session_attrs: which role the server has is what we want to find
+	// out.
+	pc.ValidateConnect = nil
 	return pc, nil
 }

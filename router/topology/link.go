@@ -22,14 +22,12 @@ import (
 type link struct {
 	conn     net.Conn
 	frontend *pgproto3.Frontend
-	stop     func() bool // ends the watch on the context
 }
 
 // aLongTimeAgo is a deadline that has passed.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// dial connects within cfg.ConnectTimeout, resolving the name anew. What is
-// under way on the link fails when ctx ends.
+// dial connects within cfg.ConnectTimeout, resolving the name anew.
 func dial(ctx context.Context, cfg *pgconn.Config) (*link, error) {
 	// Over all addresses of the name and both with and without TLS.
 	dctx, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
@@ -42,15 +40,12 @@ func dial(ctx context.Context, cfg *pgconn.Config) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: h.Conn, frontend: h.Frontend}
-	l.stop = context.AfterFunc(ctx, func() { _ = h.Conn.SetDeadline(aLongTimeAgo) })
-	return l, nil
+	return &link{conn: h.Conn, frontend: h.Frontend}, nil
 }
 
 // close ends the connection without a wait. The goodbye (Terminate) goes out
 // if there is room for it; the server tidies up either way.
 func (l *link) close() {
-	l.stop()
 	_ = l.conn.SetDeadline(time.Now().Add(10 * time.Millisecond))
 	l.frontend.Send(&pgproto3.Terminate{})
 	_ = l.frontend.Flush()
@@ -79,17 +74,18 @@ func (l *link) query(ctx context.Context, sql string, limit time.Duration, row f
 	return l.receive(ctx, limit, row)
 }
 
-// receive sends what is waiting and reads until ReadyForQuery. An error the
-// server reported leaves the link usable (broken says whether it is).
+// receive sends what is waiting and reads until ReadyForQuery, for as long as
+// limit and ctx allow. An error the server reported leaves the link usable
+// (broken says whether it is).
 func (l *link) receive(ctx context.Context, limit time.Duration, row func([][]byte) error) error {
 	if err := l.conn.SetDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}
-	// After the deadline was set, so that an end of ctx just before isn't
-	// overwritten unseen.
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	// After the limit was set, so as not to be overwritten by it. If ctx ends
+	// just as the answer arrives, the next question may find the deadline
+	// passed: then the link is made anew.
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(aLongTimeAgo) })
+	defer stop()
 	if err := l.frontend.Flush(); err != nil {
 		return err
 	}

@@ -87,27 +87,32 @@ func (n *Node) visit(ctx context.Context) (answered bool, err error) {
 	}
 }
 
-// wait lets d pass, or less if the monitor is wanted, though at least `least`
-// then has passed since the last time it was; it says whether to go on.
+// wait lets d pass, or less when the monitor is wanted (look), but wakings are
+// at least `least` apart. It says whether to go on.
 func (n *Node) wait(ctx context.Context, d, least time.Duration) bool {
+	end := time.Now().Add(d)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+	kick := n.kick
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-timer.C:
+			if kick == nil {
+				n.woken = time.Now()
+			}
 			return true
-		case <-n.kick:
+		case <-kick:
 			now := time.Now()
-			soonest := n.kicked.Add(least)
+			soonest := n.woken.Add(least)
 			if !now.Before(soonest) {
-				n.kicked = now
+				n.woken = now
 				return true
 			}
-			n.kicked = soonest
-			if soonest.Sub(now) < d {
+			if soonest.Before(end) {
 				timer.Reset(soonest.Sub(now))
+				kick = nil // it is on its way; further ones change nothing
 			}
 		}
 	}

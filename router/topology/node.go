@@ -67,7 +67,7 @@ type Node struct {
 	follows  atomic.Bool   // a replica whose positions can be compared with the primary's
 	fenced   atomic.Bool
 	foreign  atomic.Bool
-	obsolete atomic.Bool // fenced for a timeline that has been left
+	strayed  atomic.Bool // has WAL that the primary hasn't
 
 	// The data path's doubts. Failed raises doubt; an answer to a question
 	// that was asked afterwards brings cleared up to it.
@@ -82,11 +82,19 @@ type Node struct {
 		err   error
 	}
 
-	// Of the monitor alone, under Topology.mu.
-	verdict  bool // has answered or failed once
-	fencedAt int64
+	// Guarded by Topology.mu.
+	verdict  bool  // has answered or failed once
+	fencedAt int64 // when it was fenced
+	checked  bool  // its positions have stood the comparison with the primary's
+	mark     mark  // what is to be compared next
 
-	kicked time.Time // of the monitor alone: when it was last woken early
+	woken time.Time // of the monitor alone: when it was last woken early
+}
+
+// mark is a position and an instant at which the node had it; at 0: none.
+type mark struct {
+	at  int64
+	lsn consistency.LSN
 }
 
 // addrOf is "host:port", or the path of a Unix socket.
@@ -188,6 +196,7 @@ func (n *Node) Worked() {
 	if n.failures.Load() != 0 {
 		n.failures.Store(0)
 		n.openUntil.Store(0)
+		n.note(nil)
 	}
 }
 
@@ -210,10 +219,12 @@ func (n *Node) note(err error) {
 func (n *Node) turn(up bool, err error) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mu.err = err
-	if n.mu.up == up && !n.mu.since.IsZero() {
-		return false
+	news := n.mu.up != up || n.mu.since.IsZero()
+	if news {
+		n.mu.up, n.mu.since = up, time.Now()
 	}
-	n.mu.up, n.mu.since = up, time.Now()
-	return true
+	if news || err != nil {
+		n.mu.err = err
+	}
+	return news
 }
