@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+
+	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/proxy/auth"
+	"github.com/freshet/freshet/proxy/backend"
+	"github.com/freshet/freshet/proxy/shard"
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+	"github.com/freshet/freshet/router/topology"
+)
+
+// client runs one session on its shard: it is the session's Env, and the handler of the client's connection.
+// Everything in it but the fields set by newClient is touched on the shard only.
+type client struct {
+	srv      *Server
+	shard    int
+	loop     *shard.Loop
+	pid      uint32
+	secret   []byte
+	user     string
+	database string
+	identity auth.Identity
+
+	conn    *shard.Conn // client <-> proxy
+	session *Session
+	waiter  *backend.Waiter
+	waitsAt *backend.Local
+	pools   []nodePool
+	ended   bool
+	closing bool
+}
+
+// nodePool is a short cut to the pool's part of this shard.
+type nodePool struct {
+	node  *topology.Node
+	local *backend.Local
+}
+
+func newClient(s *Server, shardIndex int, a *Admitted) *client {
+	c := &client{srv: s, shard: shardIndex, loop: s.loops[shardIndex], user: a.User, database: a.Database, identity: a.Identity}
+	size := 4
+	if a.Protocol >= protocol32 {
+		size = 32
+	}
+	c.secret = make([]byte, size)
+	rand.Read(c.secret)
+	return c
+}
+
+const protocol32 = 3<<16 | 2
+
+// start begins the session, on the loop.
+func (c *client) start(a *Admitted, db *Database) {
+	s := c.srv
+	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params)
+	if err != nil {
+		e, ok := err.(*wire.Error)
+		if !ok {
+			e = wire.Errorf("XX000", "%s", err)
+		}
+		go refuse(a.Conn, e.WithSeverity("FATAL"))
+		s.gone(c)
+		return
+	}
+	c.session = session
+	conn, err := c.loop.Adopt(a.Conn, c, a.Leftover)
+	if err != nil {
+		s.log.Warn("taking over a client failed", "error", err)
+		c.closing = true
+		session.ClientClosed(err)
+		return
+	}
+	c.conn = conn
+	s.mu.Lock()
+	for {
+		c.pid = s.nextPID.Add(1)
+		if _, taken := s.mu.sessions[c.pid]; c.pid != 0 && !taken {
+			break
+		}
+	}
+	s.mu.sessions[c.pid] = c
+	stopping := s.mu.stopping
+	s.mu.Unlock()
+	var out []byte
+	for _, p := range a.Welcome {
+		out = wire.AppendParameterStatus(out, p.Name, p.Value)
+	}
+	out = wire.AppendBackendKeyData(out, c.pid, c.secret)
+	out = wire.AppendReadyForQuery(out, wire.TxIdle)
+	conn.Write(out)
+	if stopping {
+		session.Drain()
+	}
+}
+
+func (c *client) post(fn func()) {
+	c.loop.Post(func() {
+		if !c.ended {
+			fn()
+		}
+	})
+}
+
+// cancelRequest does what a CancelRequest asks for, if its key is right.
+func (s *Server) cancelRequest(pid uint32, secret []byte) {
+	s.mu.Lock()
+	c := s.mu.sessions[pid]
+	s.mu.Unlock()
+	if c == nil || subtle.ConstantTimeCompare(c.secret, secret) != 1 {
+		return
+	}
+	c.post(c.session.Cancel)
+}
+
+// Data, Closed and Drained are the client's connection's events (shard.Handler).
+
+func (c *client) Data(_ *shard.Conn, p []byte) {
+	if !c.closing {
+		c.session.ClientData(p)
+	}
+}
+
+func (c *client) Closed(_ *shard.Conn, err error) {
+	c.closing = true
+	c.session.ClientClosed(err)
+}
+
+func (c *client) Drained(*shard.Conn) {
+	if !c.closing {
+		c.session.ClientDrained()
+	}
+}
+
+// What follows is the session's Env.
+
+func (c *client) Now() int64 { return consistency.Now() }
+
+func (c *client) ToClient(p []byte)   { c.conn.Write(p) }
+func (c *client) ClientBuffered() int { return c.conn.Buffered() }
+func (c *client) PauseClient()        { c.conn.PauseRead() }
+func (c *client) ResumeClient()       { c.conn.ResumeRead() }
+
+func (c *client) CloseClient() {
+	if !c.closing {
+		c.closing = true
+		c.conn.CloseAfterFlush()
+	}
+}
+
+func (c *client) Acquire(s *Session, n *topology.Node) *backend.Conn {
+	l := c.localPool(n)
+	if s.seqUser {
+		if sc := l.AcquireOwned(s); sc != nil {
+			return sc
+		}
+	}
+	// grant is called later, when the waiter is known; nil waiter: the connection is there.
+	sc, w := l.Acquire(s, c.identity, c.granted)
+	c.waiter, c.waitsAt = w, l
+	return sc
+}
+
+func (c *client) granted(sc *backend.Conn, err error) {
+	c.waiter = nil
+	c.session.Granted(sc, err)
+}
+
+func (c *client) localPool(n *topology.Node) *backend.Local {
+	for _, p := range c.pools {
+		if p.node == n {
+			return p.local
+		}
+	}
+	l := c.srv.pool(n, c.database, c.user).Local(c.shard)
+	c.pools = append(c.pools, nodePool{n, l})
+	return l
+}
+
+func (c *client) Leave(*Session) {
+	if c.waiter != nil {
+		c.waitsAt.Leave(c.waiter)
+		c.waiter = nil
+	}
+}
+
+func (c *client) Plan(s *Session, req PlanRequest) {
+	c.srv.planner.submit(s.db, req, func(p *router.Plan) {
+		c.post(func() { s.Planned(req, p) })
+	})
+}
+
+func (c *client) AskPosition(sess *consistency.Session, ticket uint64) {
+	topo := c.srv.cfg.Topology
+	topo.Hurry()
+	c.srv.cfg.Clock.Next(func(lsn consistency.LSN, err error) {
+		if err == nil {
+			sess.Learned(ticket, lsn)
+		}
+	})
+}
+
+func (c *client) Waker(s *Session, number uint64) func() {
+	return func() { c.post(func() { s.FlightOver(number) }) }
+}
+
+func (c *client) Ended(*Session) {
+	if !c.ended {
+		c.ended = true
+		c.srv.gone(c)
+	}
+}

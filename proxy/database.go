@@ -1,0 +1,160 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/router"
+	"github.com/freshet/freshet/router/catalog"
+	"github.com/freshet/freshet/router/topology"
+)
+
+// DatabasesConfig says how the databases of the cluster are looked after.
+type DatabasesConfig struct {
+	Topology    *topology.Topology
+	Clock       *consistency.Clock
+	Publication string
+	Slot        string // permanent slot's name; empty: a temporary slot for each database
+	NoFeed      bool   // --cache=off: neither feed nor cache
+	Ring        int    // commits that a version table remembers; 0: 1<<16
+	Plans       int    // plans that are remembered for each database; 0: 10,000
+	Logger      *slog.Logger
+}
+
+// Databases holds what is known of each database that clients connect to: its catalog, and the version table with
+// the feed that moves it. A database is looked after from its first client on. Safe for concurrent use; Close it.
+type Databases struct {
+	cfg    DatabasesConfig
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	mu     struct {
+		sync.Mutex
+		byName map[string]*runningDatabase
+		closed bool
+	}
+}
+
+type runningDatabase struct {
+	Database
+	watcher *catalog.Watcher
+}
+
+// NewDatabases returns an empty set.
+func NewDatabases(cfg DatabasesConfig) *Databases {
+	if cfg.Ring <= 0 {
+		cfg.Ring = 1 << 16
+	}
+	if cfg.Plans <= 0 {
+		cfg.Plans = 10_000
+	}
+	d := &Databases{cfg: cfg}
+	d.ctx, d.cancel = context.WithCancel(context.Background()) // ended by Close
+	d.mu.byName = map[string]*runningDatabase{}
+	return d
+}
+
+// Get returns a database, and starts to look after it if nobody did.
+func (d *Databases) Get(name string) *Database {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.mu.byName[name]; r != nil {
+		return &r.Database
+	}
+	r := &runningDatabase{}
+	r.Name = name
+	r.Table = consistency.NewTable(d.cfg.Ring)
+	r.Plans = router.NewPlanCache(d.cfg.Plans)
+	log := d.cfg.Logger.With("database", name)
+	r.watcher = catalog.NewWatcher(catalog.WatcherConfig{
+		Connect:  func(ctx context.Context) (*pgx.Conn, error) { return d.connect(ctx, name) },
+		OnChange: func(*catalog.Snapshot) { d.catalogChanged(r) },
+		Logger:   log,
+	})
+	r.Catalog = r.watcher.Current
+	r.Planner = router.NewPlanner(r.watcher.Current)
+	d.mu.byName[name] = r
+	if d.mu.closed {
+		return &r.Database
+	}
+	d.wg.Add(1)
+	go func() {
+		defer d.wg.Done()
+		r.watcher.Run(d.ctx)
+	}()
+	if !d.cfg.NoFeed {
+		d.startFeed(r, log)
+	}
+	return &r.Database
+}
+
+// catalogChanged makes everything stale that was cached under the old catalog, and everything whose fill is under way.
+// The new snapshot is current already, so nothing more is planned by the old one. It runs on the watcher's goroutine.
+func (d *Databases) catalogChanged(r *runningDatabase) {
+	lsn, err := d.cfg.Topology.Ask(d.ctx)
+	if err != nil {
+		// Without a position the fills from replicas that haven't seen the change can't be told from those that have: once more, then.
+		r.Table.CatalogChanged(0)
+		retry := time.NewTicker(100 * time.Millisecond)
+		defer retry.Stop()
+		for err != nil {
+			select {
+			case <-d.ctx.Done():
+				return
+			case <-retry.C:
+			}
+			lsn, err = d.cfg.Topology.Ask(d.ctx)
+		}
+	}
+	r.Table.CatalogChanged(lsn)
+}
+
+// connect opens a service connection to a database on the primary.
+func (d *Databases) connect(ctx context.Context, name string) (*pgx.Conn, error) {
+	n := d.cfg.Topology.Primary()
+	if n == nil {
+		return nil, topology.ErrNoPrimary
+	}
+	cfg, err := pgx.ParseConfig(n.URL())
+	if err != nil {
+		return nil, fmt.Errorf("the service URL of %s can't be read", n.Addr())
+	}
+	cfg.Database = name
+	cfg.RuntimeParams["application_name"] = "freshet catalog"
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// serviceURL is the service URL of the primary for another database.
+func (d *Databases) serviceURL(name string) (string, error) {
+	n := d.cfg.Topology.Primary()
+	if n == nil {
+		return "", topology.ErrNoPrimary
+	}
+	u, err := url.Parse(n.URL())
+	if err != nil {
+		return "", fmt.Errorf("the service URL of %s can't be read", n.Addr())
+	}
+	u.Path = "/" + name
+	return u.String(), nil
+}
+
+// Close stops looking after all databases and waits until that has ended.
+func (d *Databases) Close() {
+	d.mu.Lock()
+	d.mu.closed = true
+	d.mu.Unlock()
+	d.cancel()
+	d.wg.Wait()
+}
+
+func (d *Databases) startFeed(r *runningDatabase, log *slog.Logger) {}
+
+// PrimaryChanged tells the feeds that they follow the wrong server.
+func (d *Databases) PrimaryChanged() {}

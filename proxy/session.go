@@ -1,0 +1,647 @@
+package proxy
+
+import (
+	"github.com/freshet/freshet/cache"
+	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/proxy/backend"
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+	"github.com/freshet/freshet/router/topology"
+)
+
+// Env is what a session asks of whoever runs it. Its methods are called on the session's shard, never
+// block, and answer through the session's events.
+type Env interface {
+	// Now is the time of this turn, in unix nanoseconds.
+	Now() int64
+	// ToClient queues bytes for the client; it copies p.
+	ToClient(p []byte)
+	// ClientBuffered says how many bytes the client hasn't taken yet.
+	ClientBuffered() int
+	// PauseClient stops ClientData until ResumeClient.
+	PauseClient()
+	ResumeClient()
+	// CloseClient closes the connection to the client after what is queued has been sent. No event of the client follows.
+	CloseClient()
+	// Acquire asks for a connection to the node, as the session's user. It returns one, or nil: Granted follows.
+	Acquire(s *Session, n *topology.Node) *backend.Conn
+	// Leave takes back an Acquire: Granted won't follow.
+	Leave(s *Session)
+	// Plan asks for the plan of a text; Planned follows.
+	Plan(s *Session, req PlanRequest)
+	// AskPosition asks the position clock, after a write has ended; the answer goes to sess.Learned.
+	AskPosition(sess *consistency.Session, ticket uint64)
+	// Waker returns a function that may be called once, on any goroutine, and leads to FlightOver with the same number.
+	Waker(s *Session, number uint64) func()
+	// Ended says that the session is over and holds nothing any more.
+	Ended(s *Session)
+}
+
+// phase is where a session stands with the unit in hand. A unit is a Query or FunctionCall message, or a run of
+// extended-protocol messages up to Sync.
+type phase uint8
+
+const (
+	phaseIdle      phase = iota // no unit in hand
+	phasePlanning               // a plan is being made
+	phaseFlight                 // somebody else asks the same question
+	phaseAcquiring              // a server connection is awaited
+	phaseSettling               // the server connection is being brought to the session's settings
+	phaseRunning                // the whole unit has been sent, its replies are coming
+	phaseStreaming              // an extended unit is passed on as it comes; its Sync hasn't come yet
+	phaseCopyIn                 // the client's copy data is passed on
+	phaseSkipping               // after an error of ours: everything up to Sync is dropped
+	phaseOrphan                 // the client is gone; the rest of the replies is read so that the connection can be kept
+	phaseEnded
+)
+
+// Limits of what a session holds in memory.
+const (
+	maxHeld         = 256 << 10 // an extended unit larger than this is streamed
+	maxUnread       = 1 << 20   // of the client's bytes while a unit runs
+	clientHighWater = 1 << 20   // of unsent bytes to the client, beyond which the server isn't read
+	clientElastic   = 64 << 20  // the same while the client is still sending: both directions must move (HAZARD 16)
+	serverHighWater = 1 << 20   // of unsent bytes to the server, beyond which the client isn't read
+	maxAttempts     = 3         // of a read that had sent nothing
+	maxPrepared     = 1000      // statements prepared on one server connection
+)
+
+// Session is a client's session: the state machine between bytes in and bytes out. It has no socket, no
+// clock and no goroutine; it is driven by its events (the exported methods), on one goroutine at a time, and
+// acts through Env, the server connection it was granted, and the shared parts in Shared.
+//
+// Memory: bytes that come with an event are valid during the event only.
+type Session struct {
+	env    Env
+	shared *Shared
+	local  *ShardLocal
+	db     *Database
+	user   string
+
+	phase phase
+	in    []byte // bytes of the client that wait for their turn
+	tx    byte   // transaction status that the client was last told
+
+	cons   *consistency.Session
+	ownKey string // session_key in force; "" for the connection itself
+	wrote  bool   // consistency was told that a write began, and not yet that it ended
+
+	base       *settings    // from the startup packet
+	set        *settings    // in force
+	startup    []wire.Param // base, as it came
+	opts       options      // freshet.* in force
+	optsTx     options      // as they were when the transaction began
+	optsCommit options      // what they are to be once it commits: SET LOCAL left out
+	keyPrefix  []byte       // of cache keys: what the session contributes; nil: to be worked out
+
+	searchPath    string // the session's own, if searchPathSet
+	searchPathSet bool
+	opaque        bool // the lexer's rules don't hold in this session: standard_conforming_strings is off
+	opaqueText    bool // … nor for texts beyond ASCII: client_encoding isn't UTF8
+	ctx           router.Context
+	ctxID         router.Fingerprint
+	ctxGen        uint64
+	ctxOK         bool
+
+	bound   string // why the session keeps its server connection; "": it doesn't
+	seqUser bool   // has asked for currval() or lastval()
+
+	named   map[string]*statement
+	unnamed *statement
+	overlay []named  // what names mean once the unit in hand has been executed
+	portals []portal // of this transaction
+
+	conn          *backend.Conn
+	node          *topology.Node
+	q             []expect // replies that are due, in order; qHead is the next
+	qHead         int
+	part          []byte // beginning of a server message that isn't complete
+	body          int    // bytes still to come of a server message that is passed through
+	passing       bool   // … and whether the client gets them
+	passKind      passKind
+	inBody        int  // bytes still to come of a copy data message of the client
+	inBodyDropped bool // … of which the server doesn't get the rest
+
+	unit unit
+	fill *cache.Fill
+
+	unitOver     bool // the last ReadyForQuery of the unit has come
+	resume       bool // the client's bytes should be looked at again at the end of this event
+	settleFailed bool
+	settleError  *wire.Error
+	clientPaused bool
+	serverPaused bool
+	draining     bool // end at the next quiet moment
+	cancelled    bool
+
+	last lastAnswer
+}
+
+// unit is the work in hand.
+type unit struct {
+	number      uint64 // tells late events of an earlier unit apart
+	buf         []byte // the client's messages, kept while they may be needed again
+	simple      bool   // Query or FunctionCall
+	steps       []step // of an extended unit
+	hasSync     bool   // its Sync has come
+	streaming   bool   // it is passed on as it comes
+	skipping    bool   // the server skips to Sync
+	scan        router.Scan
+	plan        *router.Plan // nil when there are several
+	hint        router.Hint
+	writes      bool   // counts as a write
+	primary     bool   // only the primary may answer
+	binds       string // the session has to be bound, because …
+	provisional bool   // … but only if the statement succeeds
+	effects     []effect
+
+	read     bool // may be repeated as long as nothing was sent to the client
+	sent     bool // the client has got something of the answer
+	failed   bool // the server has reported an error
+	retrying bool // the rest of the replies is dropped, and the unit is run again
+	attempts int
+	avoid    *topology.Node
+	reason   reason
+	detail   string
+	copyIn   bool // the server takes copy data
+	copyOver bool // the client has said CopyDone or CopyFail
+
+	key     []byte // of the cache; empty: not looked up
+	filling bool   // the answer is being captured
+	probe   consistency.Probe
+	probed  bool
+	flight  *cache.Flight
+	leading bool
+	waited  bool // for somebody else's flight
+	joins   int
+	alone   bool // no more flights for this one
+}
+
+// portal remembers which statement a portal of the running transaction belongs to.
+type portal struct {
+	name string
+	st   *statement
+}
+
+// expect is a reply that is due from the server, or one of ours that has to wait for its turn (HAZARD 1).
+type expect struct {
+	kind      expectKind
+	swallow   bool         // ours: the client doesn't get it
+	prepared  uint64       // exParse: the number of what will then be prepared on the server
+	st        *statement   // exParse, exLocal: the statement
+	name      string       // … and what the client calls it
+	registers bool         // … from then on
+	closes    bool         // exLocal: the client closes the statement name
+	sync      bool         // exLocal: ReadyForQuery
+	local     []byte       // exLocal: the bytes
+	execute   *router.Plan // exLocal: executes one of our own statements
+	replace   *wire.Error  // for the error that is expected
+}
+
+type expectKind uint8
+
+const (
+	exLocal expectKind = iota
+	exParse
+	exBind
+	exClose
+	exDescribeStatement
+	exDescribePortal
+	exExecute
+	exProbe // Execute of the probe
+	exQuery // all replies up to ReadyForQuery
+	exSync
+)
+
+// effect is what a statement does to the session once its unit has succeeded.
+type effect struct {
+	plan *router.Plan
+}
+
+// NewSession makes the session of an admitted client. The startup settings of params are in force.
+func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user string, params []wire.Param) (*Session, error) {
+	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle}
+	s.cons = shared.NewConsistency()
+	s.opts = shared.Defaults
+	s.startup = params
+	var list []trackedSetting
+	for _, p := range params {
+		if isFreshet(p.Name) {
+			o, err := s.opts.with(p.Name, p.Value)
+			if err != nil {
+				return nil, err
+			}
+			s.opts = o
+			continue
+		}
+		list = append(list, trackedSetting{p.Name, setConfigSQL(p.Name, p.Value)})
+	}
+	s.base = newSettings(dedupe(list))
+	s.watchAll()
+	s.set = s.base
+	s.applyKey()
+	return s, nil
+}
+
+// dedupe keeps the last of each name, as Postgres does with a startup packet.
+func dedupe(list []trackedSetting) []trackedSetting {
+	var out []trackedSetting
+	for i, t := range list {
+		again := false
+		for _, u := range list[i+1:] {
+			again = again || u.name == t.name
+		}
+		if !again {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// Bound returns why the session is bound to its server connection; "" if it isn't.
+func (s *Session) Bound() string { return s.bound }
+
+// Idle says whether the session is between two units and outside of a transaction.
+func (s *Session) Idle() bool { return s.phase == phaseIdle && s.tx == wire.TxIdle && len(s.in) == 0 }
+
+// ClientData brings bytes of the client.
+func (s *Session) ClientData(p []byte) {
+	if s.phase == phaseEnded || s.phase == phaseOrphan {
+		return
+	}
+	if len(s.in) > 0 {
+		s.in = append(s.in, p...)
+		s.pump()
+		return
+	}
+	n := s.consume(p)
+	if n < len(p) && s.phase != phaseEnded && s.phase != phaseOrphan {
+		s.in = append(s.in[:0], p[n:]...)
+		s.holdBackClient()
+	}
+}
+
+// pump goes on with the client's bytes that wait.
+func (s *Session) pump() {
+	if s.phase == phaseEnded || s.phase == phaseOrphan {
+		return
+	}
+	if len(s.in) > 0 {
+		in := s.in
+		s.in = nil // consume may look at Idle, and nothing else may touch it
+		n := s.consume(in)
+		if s.phase == phaseEnded || s.phase == phaseOrphan {
+			return
+		}
+		switch {
+		case n == len(in):
+			if cap(in) <= 16<<10 {
+				s.in = in[:0]
+			}
+		default:
+			s.in = in[:copy(in, in[n:])]
+		}
+	}
+	s.holdBackClient()
+	if s.draining && s.Idle() {
+		s.shutdown()
+	}
+}
+
+// holdBackClient decides whether the client is read.
+func (s *Session) holdBackClient() {
+	pause := false
+	switch s.phase {
+	case phaseIdle, phaseSkipping:
+	case phaseStreaming, phaseCopyIn:
+		pause = s.conn != nil && s.conn.Buffered() > serverHighWater
+	default:
+		pause = len(s.in) > maxUnread
+	}
+	if pause != s.clientPaused {
+		s.clientPaused = pause
+		if pause {
+			s.env.PauseClient()
+		} else {
+			s.env.ResumeClient()
+		}
+	}
+}
+
+// ClientDrained says that the client has taken most of what was queued.
+func (s *Session) ClientDrained() {
+	if s.serverPaused {
+		s.serverPaused = false
+		if s.conn != nil {
+			s.conn.ResumeRead()
+		}
+	}
+	if s.phase == phaseIdle {
+		s.pump()
+	}
+}
+
+// ServerDrained says that the server has taken most of what was written.
+func (s *Session) ServerDrained() { s.pump() }
+
+// consume takes as many of the client's messages as can be taken now, and returns how many bytes that was.
+func (s *Session) consume(p []byte) int {
+	done := 0
+	for {
+		rest := p[done:]
+		var n int
+		switch {
+		case len(rest) == 0:
+			return done
+		case s.inBody > 0:
+			n = s.copyRest(rest)
+			if n == 0 {
+				return done
+			}
+			done += n
+			continue
+		}
+		switch s.phase {
+		case phaseIdle:
+			if s.env.ClientBuffered() > clientElastic {
+				return done // a client that asks and asks and never reads
+			}
+			n = s.nextUnit(rest)
+		case phaseStreaming:
+			n = s.streamNext(rest)
+		case phaseCopyIn:
+			n = s.copyNext(rest)
+		case phaseSkipping:
+			n = s.skipNext(rest)
+		default:
+			return done
+		}
+		if n == 0 {
+			return done
+		}
+		done += n
+	}
+}
+
+// frame looks at the message that p begins with. It returns 0 when more bytes are needed, also for one
+// that is against the protocol: the session has ended then.
+func (s *Session) frame(p []byte) (typ byte, n int) {
+	typ, n, err := wire.Frame(p)
+	if err == nil && len(p) > 0 {
+		limit := wire.FrontendLimit(p[0])
+		switch {
+		case limit == 0:
+			err = wire.Fatal("08P01", "invalid frontend message type %d", p[0])
+		case n-1 > limit:
+			err = wire.Fatal("08P01", "invalid message length")
+		}
+	} else if err != nil {
+		err = wire.Fatal("08P01", "invalid message length")
+	}
+	if err != nil {
+		s.fatal(err.(*wire.Error))
+		return 0, 0
+	}
+	if n == 0 || n > len(p) {
+		return typ, 0
+	}
+	return typ, n
+}
+
+// nextUnit takes the next unit, as far as it is there.
+func (s *Session) nextUnit(p []byte) int {
+	if len(p) == 0 {
+		return 0
+	}
+	switch p[0] {
+	case wire.MsgQuery:
+		_, n := s.frame(p)
+		if n == 0 {
+			return 0
+		}
+		if n < wire.HeaderLen+1 || p[n-1] != 0 {
+			s.fatal(wire.Fatal("08P01", "invalid message format"))
+			return 0
+		}
+		s.begin()
+		s.unit.simple = true
+		s.simple(p[:n])
+		return n
+	case wire.MsgFunctionCall:
+		_, n := s.frame(p)
+		if n == 0 {
+			return 0
+		}
+		s.begin()
+		s.unit.simple = true
+		s.unit.plan = functionCallPlan
+		s.unit.writes, s.unit.primary = true, true
+		s.hold(p[:n])
+		s.run()
+		return n
+	case wire.MsgTerminate:
+		s.ClientClosed(nil)
+		s.env.CloseClient()
+		return 0
+	case wire.MsgCopyData, wire.MsgCopyDone, wire.MsgCopyFail:
+		// What is left of a COPY that failed; Postgres drops it too.
+		_, n := s.frame(p)
+		return n
+	}
+	return s.extendedUnit(p)
+}
+
+// begin starts a unit.
+func (s *Session) begin() {
+	s.endOverlay()
+	if s.tx == wire.TxIdle {
+		s.portals = s.portals[:0]
+	}
+	u := &s.unit
+	buf, steps, effects, key, number := u.buf, u.steps, u.effects, u.key, u.number
+	if cap(buf) > 64<<10 {
+		buf = nil
+	}
+	if cap(steps) > 64 {
+		steps = nil
+	}
+	*u = unit{buf: buf[:0], steps: steps[:0], effects: effects[:0], key: key[:0], number: number + 1}
+	s.cancelled = false
+}
+
+// hold keeps the unit's bytes beyond the event.
+func (s *Session) hold(p []byte) {
+	if len(s.unit.buf) == 0 {
+		s.unit.buf = append(s.unit.buf, p...)
+	}
+}
+
+// ready ends a unit that was answered without a server.
+func (s *Session) ready() {
+	s.local.scratch = wire.AppendReadyForQuery(s.local.scratch[:0], s.tx)
+	s.env.ToClient(s.local.scratch)
+	s.phase = phaseIdle
+}
+
+// fail ends the unit with an error of ours that happened before anything of it was done.
+func (s *Session) fail(err *wire.Error) {
+	s.endFlight()
+	s.last = lastAnswer{source: sourceNone, reason: reasonError}
+	s.env.ToClient(err.AppendTo(s.local.scratch[:0]))
+	if s.unit.simple || s.unit.hasSync {
+		s.ready()
+		return
+	}
+	s.phase = phaseSkipping
+}
+
+// skipNext drops messages up to Sync.
+func (s *Session) skipNext(p []byte) int {
+	if len(p) == 0 {
+		return 0
+	}
+	typ, n := s.frame(p)
+	if n == 0 {
+		return 0
+	}
+	switch typ {
+	case wire.MsgTerminate:
+		s.ClientClosed(nil)
+		s.env.CloseClient()
+		return 0
+	case wire.MsgSync:
+		s.ready()
+	}
+	return n
+}
+
+// fatal tells the client why its connection ends, and ends it.
+func (s *Session) fatal(err *wire.Error) {
+	if s.phase == phaseEnded {
+		return
+	}
+	s.env.ToClient(err.AppendTo(nil))
+	s.ClientClosed(nil)
+	s.env.CloseClient()
+}
+
+// shutdown ends an idle session because Freshet stops.
+func (s *Session) shutdown() {
+	s.fatal(wire.Fatal("57P01", "terminating connection due to administrator command"))
+}
+
+// Drain makes the session end at its next quiet moment, which may be now.
+func (s *Session) Drain() {
+	s.draining = true
+	if s.Idle() {
+		s.shutdown()
+	}
+}
+
+// Kill ends the session at once, with a reason for the client.
+func (s *Session) Kill(err *wire.Error) { s.fatal(err) }
+
+// ClientClosed says that the client is gone: nothing is sent to it any more.
+func (s *Session) ClientClosed(error) {
+	if s.phase == phaseEnded || s.phase == phaseOrphan {
+		return
+	}
+	was := s.phase
+	s.in = nil
+	s.endFlight()
+	for _, st := range s.named {
+		s.shared.Statements.release(st)
+	}
+	s.named = nil
+	if was == phaseAcquiring {
+		s.env.Leave(s)
+	}
+	if s.conn != nil && (was == phaseRunning || was == phaseSettling) && s.bound == "" {
+		// What was asked is done to its end, as Postgres does when a client vanishes.
+		s.phase = phaseOrphan
+		if s.serverPaused {
+			s.serverPaused = false
+			s.conn.ResumeRead()
+		}
+		return
+	}
+	s.end()
+}
+
+// end lets go of everything.
+func (s *Session) end() {
+	s.endWrite()
+	s.endOverlay()
+	c := s.conn
+	s.drop()
+	if c != nil {
+		c.Discard()
+	}
+	s.phase = phaseEnded
+	if s.ownKey != "" {
+		s.shared.Registry.Release(s.registryKey(s.ownKey), s.env.Now())
+		s.ownKey = ""
+	}
+	s.env.Ended(s)
+}
+
+// drop forgets the server connection without deciding its fate.
+func (s *Session) drop() {
+	if s.node != nil {
+		s.node.End()
+	}
+	if s.conn != nil && s.serverPaused {
+		s.serverPaused = false
+		s.conn.ResumeRead()
+	}
+	s.conn, s.node = nil, nil
+	s.q, s.qHead = s.q[:0], 0
+	s.part, s.body = nil, 0
+}
+
+// Cancel does what a CancelRequest of the session's key asks for.
+func (s *Session) Cancel() {
+	switch s.phase {
+	case phaseRunning, phaseStreaming, phaseCopyIn, phaseSettling:
+		s.cancelled = true
+		s.conn.Cancel()
+	case phaseAcquiring, phaseFlight, phasePlanning:
+		if s.phase == phaseAcquiring {
+			s.env.Leave(s)
+			s.drop()
+		}
+		s.unit.number++
+		s.fail(wire.Errorf("57014", "canceling statement due to user request"))
+		s.pump()
+	}
+}
+
+var functionCallPlan = &router.Plan{Kind: router.KindUtility, Writes: true, OnPrimary: true, Reason: "a function call message"}
+
+// endWrite tells consistency that a write is over, whatever came of it.
+func (s *Session) endWrite() {
+	if !s.wrote {
+		return
+	}
+	s.wrote = false
+	ticket := s.cons.WriteEnded(s.env.Now())
+	s.env.AskPosition(s.cons, ticket)
+}
+
+// endOverlay forgets what names were to mean in the unit: what came true has been registered.
+func (s *Session) endOverlay() {
+	for i := range s.overlay {
+		s.shared.Statements.release(s.overlay[i].st)
+		s.overlay[i] = named{}
+	}
+	s.overlay = s.overlay[:0]
+}
+
+func (s *Session) overlayName(st *statement) string {
+	for i := range s.overlay {
+		if s.overlay[i].st == st {
+			return s.overlay[i].name
+		}
+	}
+	return ""
+}

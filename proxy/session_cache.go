@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"github.com/freshet/freshet/cache"
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+)
+
+// mayCache says whether the answer to a unit with this plan may come from the cache or be put there, as
+// far as session and statement are concerned; the reason why not is noted for SHOW freshet.reason.
+func (s *Session) mayCache(plan *router.Plan, clockWord bool) bool {
+	u := &s.unit
+	switch {
+	case !plan.Cacheable:
+		u.reason, u.detail = reasonNotCacheable, plan.Reason
+	case s.shared.CacheOff:
+		u.reason = reasonCacheOff
+	case s.tx != wire.TxIdle:
+		u.reason = reasonTransaction
+	case s.bound != "":
+		u.reason, u.detail = reasonBound, s.bound
+	case u.hint.Cache == router.CacheOff || (s.opts.cacheOff && u.hint.Cache == router.CacheUnset):
+		u.reason = reasonCacheOff
+	case s.route() != router.RouteAuto:
+		u.reason = reasonRoute
+	case clockWord:
+		u.reason, u.detail = reasonNotCacheable, "a literal or parameter may read the clock ('now', 'today', …)"
+	default:
+		return true
+	}
+	return false
+}
+
+// route is where the statement in hand wants to be answered.
+func (s *Session) route() router.Route {
+	if s.unit.hint.Route != router.RouteUnset {
+		return s.unit.hint.Route
+	}
+	if s.opts.route == router.RouteUnset {
+		return router.RouteAuto
+	}
+	return s.opts.route
+}
+
+// hashKey builds the cache key of the unit into unit.key: everything that can change a byte of the answer.
+func (s *Session) hashKey(text, oids, rest []byte) {
+	if s.keyPrefix == nil {
+		b := &s.local.Key
+		b.Reset()
+		b.PartString(s.db.Name)
+		b.PartString(s.user)
+		b.PartString(s.set.key())
+		s.keyPrefix = append([]byte{}, b.Bytes()...)
+	}
+	b := &s.local.Key
+	b.Reset()
+	b.Part(s.keyPrefix)
+	b.Part(text)
+	b.Part(oids)
+	b.Part(rest)
+	s.unit.key = append(s.unit.key[:0], b.Bytes()...)
+}
+
+// tryCache answers the unit from the cache, or makes it wait for a flight, or makes it the leader of one.
+// False: the unit goes to a server; then it may lead a flight.
+func (s *Session) tryCache(msgs []byte) bool {
+	u := &s.unit
+	t := s.db.Table
+	if !t.Serving() {
+		u.reason = reasonFeedBehind
+		s.local.Counters.MissFeed.Add(1)
+		return false
+	}
+	now := s.env.Now()
+	if v := s.cons.Judge(&t.Source, s.shared.Nodes.RefNow(now), s.shared.MaxStaleness); v != admitted {
+		u.reason = reasonOf(v)
+		s.local.Counters.MissGate.Add(1)
+		return false
+	}
+	if e := s.shared.L1.Get(u.key); e != nil && e.Fresh() && (len(e.RowDesc) > 0 || !u.simple && !s.describes()) {
+		s.hit(e)
+		return true
+	}
+	if u.alone {
+		return false
+	}
+	f, leading := s.shared.Flights.Join(u.key, s.env.Waker(s, u.number))
+	u.flight, u.leading = f, leading
+	if leading {
+		return false
+	}
+	s.hold(msgs)
+	s.phase = phaseFlight
+	return true
+}
+
+// describes says whether the extended unit asks for a RowDescription.
+func (s *Session) describes() bool {
+	for _, st := range s.unit.steps {
+		if st.typ == wire.MsgDescribe {
+			return true
+		}
+	}
+	return false
+}
+
+// FlightOver says that the flight that unit number follows has ended: the answer may be in the cache now.
+func (s *Session) FlightOver(number uint64) {
+	if s.phase != phaseFlight || number != s.unit.number {
+		return
+	}
+	u := &s.unit
+	outcome := u.flight.Outcome()
+	u.flight = nil
+	u.waited = true
+	// A leader that vanished is followed by another; behind one whose answer didn't help we don't queue up again.
+	u.alone = outcome == cache.Unstorable || u.joins > 0
+	if outcome == cache.Landed {
+		u.joins++
+	}
+	s.phase = phaseIdle
+	if !s.tryCache(u.buf) {
+		s.run()
+	}
+	s.pump()
+}
+
+// hit answers the unit in hand with an entry.
+func (s *Session) hit(e *cache.Entry) {
+	u := &s.unit
+	if u.simple {
+		s.env.ToClient(e.RowDesc)
+	} else {
+		for i := range u.steps {
+			switch st := &u.steps[i]; st.typ {
+			case wire.MsgParse:
+				s.env.ToClient(parseComplete)
+				s.registerStatement(st.st, s.overlayName(st.st))
+			case wire.MsgBind:
+				s.env.ToClient(bindComplete)
+			case wire.MsgDescribe:
+				s.env.ToClient(e.RowDesc)
+			}
+		}
+		s.endOverlay()
+	}
+	s.env.ToClient(e.Rows)
+	s.env.ToClient(e.Complete)
+	s.last = lastAnswer{source: sourceL1, reason: reasonCached, position: e.Position}
+	if u.waited {
+		s.last.source, s.last.reason = sourceFlight, reasonShared
+		s.local.Counters.FlightShared.Add(1)
+	}
+	s.local.Counters.HitL1.Add(1)
+	s.ready()
+}
+
+var (
+	parseComplete = wire.AppendParseComplete(nil)
+	bindComplete  = wire.AppendBindComplete(nil)
+	closeComplete = wire.AppendCloseComplete(nil)
+)
+
+// beginFill prepares to store the answer that is about to be fetched, if this unit leads a flight. It must be
+// called before the probe is sent.
+func (s *Session) beginFill() {
+	u := &s.unit
+	u.filling = false
+	if !u.leading && !u.alone {
+		return
+	}
+	if s.fill == nil {
+		s.fill = new(cache.Fill)
+	}
+	if err := s.fill.Begin(s.shared.Fills, s.db.Table, u.key, u.plan.Relations); err != nil {
+		u.reason, u.detail = reasonUncovered, err.Error()
+		s.local.Counters.MissUncovered.Add(1)
+		s.abandonFlight()
+		return
+	}
+	if snap := s.db.Catalog(); snap == nil || snap.Generation != u.plan.Generation {
+		// The plan may name the wrong relations, and the stamp that says so may have come before Begin, which would then not
+		// see it. While the plan's snapshot is current, that stamp is still to come.
+		s.fill.Abandon()
+		u.reason, u.detail = reasonUncovered, "the catalog has changed"
+		s.abandonFlight()
+		return
+	}
+	u.filling = true
+	u.probe = s.fill.Probe()
+	u.probe.Timeline = s.node.Timeline()
+	if u.reason == reasonNone {
+		u.reason = reasonMiss
+	}
+	s.local.Counters.Misses.Add(1)
+}
+
+// abandonFlight lets followers go on: this answer won't be stored.
+func (s *Session) abandonFlight() {
+	if s.unit.leading && s.unit.flight != nil {
+		s.unit.flight.Abandon()
+		s.unit.flight = nil
+	}
+	s.unit.leading = false
+}
+
+// noFill gives up storing the answer.
+func (s *Session) noFill() {
+	if s.unit.filling {
+		s.unit.filling = false
+		s.fill.Abandon()
+	}
+	s.abandonFlight()
+}
+
+// store ends the fill: the answer is complete and its transaction is over.
+func (s *Session) store() {
+	u := &s.unit
+	if !u.filling {
+		return
+	}
+	u.filling = false
+	if !u.probed || s.fill.Store(u.probe) != nil {
+		s.fill.Abandon()
+		s.abandonFlight()
+		return
+	}
+	if u.leading && u.flight != nil {
+		u.flight.Done()
+		u.flight = nil
+	}
+	u.leading = false
+}
+
+// endFlight gives up the unit's place in a flight, when its client is gone or it has failed.
+func (s *Session) endFlight() {
+	if s.unit.filling {
+		s.unit.filling = false
+		s.fill.Abandon()
+	}
+	if f := s.unit.flight; f != nil {
+		s.unit.flight = nil
+		s.unit.number++ // a wake that is already under way is late
+		f.Leave()
+	}
+	s.unit.leading = false
+}
+
+// takeProbe reads what the server said about its position, just before the fill's query.
+func (s *Session) takeProbe(row []byte) {
+	u := &s.unit
+	values, err := wire.DecodeDataRow(wire.Body(row))
+	if err != nil {
+		return
+	}
+	v, ok := values.Next()
+	if !ok || v == nil {
+		return
+	}
+	if u.probe.OnReplica {
+		lsn, err := parseLSN(v)
+		if err != nil {
+			return
+		}
+		u.probe.Replayed = lsn
+		s.node.Advance(lsn)
+	} else {
+		snap, err := parseSnapshot(v)
+		if err != nil {
+			return
+		}
+		u.probe.Snapshot = snap
+	}
+	u.probed = true
+}

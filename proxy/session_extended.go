@@ -1,0 +1,323 @@
+package proxy
+
+import (
+	"bytes"
+
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+)
+
+// step is one message of an extended unit.
+type step struct {
+	typ      byte
+	object   byte // Describe, Close: statement or portal
+	off, end int  // in the unit's bytes
+	st       *statement
+	missing  bool // names a statement that doesn't exist
+	again    bool // Parse: the name is taken
+	limited  bool // Execute with a row limit
+}
+
+// extendedUnit takes the messages up to Sync, if they are all there.
+func (s *Session) extendedUnit(p []byte) int {
+	off, complete, stream := 0, false, false
+	for !complete && !stream && off < len(p) {
+		typ, n := s.frame(p[off:])
+		if s.phase == phaseEnded {
+			return 0
+		}
+		if n == 0 {
+			break
+		}
+		switch typ {
+		case wire.MsgTerminate:
+			// Postgres would roll back what wasn't committed by a Sync; not doing it is the same.
+			s.ClientClosed(nil)
+			s.env.CloseClient()
+			return 0
+		case wire.MsgQuery, wire.MsgFunctionCall:
+			stream = true
+			continue // streamNext takes it
+		}
+		off += n
+		complete = typ == wire.MsgSync
+		stream = typ == wire.MsgFlush
+	}
+	if off > maxHeld {
+		stream = !complete
+	}
+	if !complete && !stream {
+		return 0
+	}
+	s.begin()
+	s.unit.hasSync = complete
+	s.unit.streaming = stream
+	if !s.readSteps(p[:off]) {
+		return 0
+	}
+	s.extendedPlan(p[:off], nil, nil)
+	return off
+}
+
+// readSteps reads the messages of the unit. False: they are malformed, and the session has ended.
+func (s *Session) readSteps(p []byte) bool {
+	for off := 0; off < len(p); {
+		_, n, _ := wire.Frame(p[off:])
+		st, err := s.readStep(p[off:off+n], off)
+		if err != nil {
+			s.fatal(wire.Fatal("08P01", "invalid message format"))
+			return false
+		}
+		s.unit.steps = append(s.unit.steps, st)
+		off += n
+	}
+	return true
+}
+
+func (s *Session) readStep(msg []byte, off int) (step, error) {
+	st := step{typ: msg[0], off: off, end: off + len(msg)}
+	body := wire.Body(msg)
+	switch st.typ {
+	case wire.MsgParse:
+		m, err := wire.DecodeParse(body)
+		if err != nil {
+			return st, err
+		}
+		oids := body[len(m.Name)+len(m.Query)+2:]
+		if len(m.Name) == 0 {
+			if u := s.unnamed; u != nil && u.text == string(m.Query) && bytes.Equal(u.oids, oids) {
+				st.st = u
+			} else {
+				st.st = newStatement(s.shared.Statements.serial(), "", m.Query, oids, s.local.Lexer)
+			}
+		} else {
+			st.again = s.lookup(m.Name) != nil
+			st.st = s.shared.Statements.intern(m.Query, oids, s.local.Lexer)
+		}
+		s.overlay = append(s.overlay, named{string(m.Name), st.st})
+	case wire.MsgBind:
+		m, err := wire.DecodeBind(body)
+		if err != nil {
+			return st, err
+		}
+		st.st = s.lookup(m.Statement)
+		st.missing = st.st == nil
+		s.setPortal(m.Portal, st.st)
+	case wire.MsgDescribe:
+		m, err := wire.DecodeDescribe(body)
+		if err != nil {
+			return st, err
+		}
+		st.object = m.Object
+		if m.Object == wire.ObjectStatement {
+			st.st = s.lookup(m.Name)
+			st.missing = st.st == nil
+		} else {
+			st.st = s.portal(m.Name)
+		}
+	case wire.MsgExecute:
+		m, err := wire.DecodeExecute(body)
+		if err != nil {
+			return st, err
+		}
+		st.st = s.portal(m.Portal)
+		st.limited = m.MaxRows != 0
+	case wire.MsgClose:
+		m, err := wire.DecodeClose(body)
+		if err != nil {
+			return st, err
+		}
+		st.object = m.Object
+		if m.Object == wire.ObjectStatement {
+			s.overlay = append(s.overlay, named{string(m.Name), nil})
+		}
+	case wire.MsgSync, wire.MsgFlush:
+	}
+	return st, nil
+}
+
+// named is what a client's statement name will mean once the messages before it have been executed.
+type named struct {
+	name string
+	st   *statement
+}
+
+// lookup finds what a client calls name, the messages of this unit included.
+func (s *Session) lookup(name []byte) *statement {
+	for i := len(s.overlay) - 1; i >= 0; i-- {
+		if s.overlay[i].name == string(name) {
+			return s.overlay[i].st
+		}
+	}
+	if len(name) == 0 {
+		return s.unnamed
+	}
+	return s.named[string(name)]
+}
+
+func (s *Session) setPortal(name []byte, st *statement) {
+	for i := range s.portals {
+		if s.portals[i].name == string(name) {
+			s.portals[i].st = st
+			return
+		}
+	}
+	s.portals = append(s.portals, portal{string(name), st})
+}
+
+func (s *Session) portal(name []byte) *statement {
+	for i := range s.portals {
+		if s.portals[i].name == string(name) {
+			return s.portals[i].st
+		}
+	}
+	return nil
+}
+
+// plan returns the plan of a statement, nil if it has to be made.
+func (s *Session) plan(st *statement) *router.Plan {
+	if s.opaque || (st.scan.NonASCII && s.opaqueText) {
+		return opaquePlan
+	}
+	s.refreshContext()
+	if p := st.plan.Load(); p != nil && p.context == s.ctxID && p.generation == s.ctxGen {
+		return p.plan
+	}
+	plan := s.db.Plans.Get(s.planKey(st.fingerprint, st.params))
+	if plan != nil {
+		st.remember(s.ctxID, s.ctxGen, plan)
+	}
+	return plan
+}
+
+func (s *Session) askPlan(st *statement) {
+	ctx := s.ctx
+	ctx.ParamTypes = st.params
+	s.phase = phasePlanning
+	s.env.Plan(s, PlanRequest{Text: st.text, Key: s.planKey(st.fingerprint, st.params), Context: ctx, Number: s.unit.number, statement: st})
+}
+
+// extendedPlan works out the plan of the whole unit from those of its statements; as soon as one is missing it
+// is asked for, and the work begins again when it is there. known is a plan that has just been made.
+func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.Plan) {
+	u := &s.unit
+	u.writes, u.primary, u.binds, u.effects = false, false, "", u.effects[:0]
+	executes, local, clock := 0, true, false
+	var single *router.Plan
+	for i := range u.steps {
+		st := u.steps[i].st
+		if st == nil {
+			switch u.steps[i].typ {
+			case wire.MsgExecute: // of a portal we know nothing about
+				executes++
+				local = false
+				u.writes, u.primary = true, true
+			case wire.MsgBind, wire.MsgDescribe:
+				local = false
+			case wire.MsgClose:
+				if u.steps[i].object == wire.ObjectPortal && s.conn != nil {
+					local = false
+				}
+			}
+			continue
+		}
+		var plan *router.Plan
+		if st == knownFor {
+			plan = known
+		} else {
+			plan = s.plan(st)
+		}
+		if plan == nil {
+			s.hold(msgs)
+			s.askPlan(st)
+			return
+		}
+		if plan.Kind != router.KindRead || plan.OnPrimary {
+			u.primary = true
+		}
+		if !s.isLocal(plan) || s.tx == wire.TxFailed {
+			local = false
+		}
+		if u.steps[i].typ == wire.MsgExecute {
+			executes++
+			single = plan
+			u.writes = u.writes || plan.Writes
+			if u.binds == "" {
+				u.binds = plan.Binds
+			}
+			u.effects = append(u.effects, effect{plan})
+			u.hint = plan.Hint
+			clock = st.scan.ClockWord
+		}
+	}
+	u.plan = single
+	if executes != 1 {
+		u.plan = nil
+	}
+	if u.streaming {
+		u.writes, u.primary = true, true
+		s.hold(msgs)
+		s.run()
+		return
+	}
+	if local {
+		s.hold(msgs)
+		s.localUnit()
+		return
+	}
+	if u.plan != nil {
+		if b, st, ok := s.single(msgs); ok && s.mayCache(u.plan, clock) && !hasClockWord(b) {
+			s.hashKey([]byte(st.text), st.oids, b.Rest())
+			if s.tryCache(msgs) {
+				return
+			}
+		}
+	}
+	s.hold(msgs)
+	s.run()
+}
+
+// single recognises the one shape of an extended unit that may be answered from the cache: a Bind and an
+// Execute without a row limit, perhaps with the Parse before it and the Describe in between.
+func (s *Session) single(msgs []byte) (wire.Bind, *statement, bool) {
+	var b wire.Bind
+	steps := s.unit.steps
+	if len(steps) > 0 && steps[0].typ == wire.MsgParse {
+		if steps[0].again {
+			return b, nil, false
+		}
+		steps = steps[1:]
+	}
+	if len(steps) < 3 || steps[0].typ != wire.MsgBind || steps[0].st == nil {
+		return b, nil, false
+	}
+	bind := steps[0]
+	if s.unit.steps[0].typ == wire.MsgParse && s.unit.steps[0].st != bind.st {
+		return b, nil, false
+	}
+	b, err := wire.DecodeBind(wire.Body(msgs[bind.off:bind.end]))
+	if err != nil || len(b.Portal) != 0 {
+		return b, nil, false
+	}
+	steps = steps[1:]
+	if steps[0].typ == wire.MsgDescribe {
+		if steps[0].object != wire.ObjectPortal || steps[0].st != bind.st {
+			return b, nil, false
+		}
+		steps = steps[1:]
+	}
+	if len(steps) != 2 || steps[0].typ != wire.MsgExecute || steps[0].limited || steps[0].st != bind.st || steps[1].typ != wire.MsgSync {
+		return b, nil, false
+	}
+	return b, bind.st, true
+}
+
+// hasClockWord says whether a parameter may read the clock when it is taken as a date or time.
+func hasClockWord(b wire.Bind) bool {
+	for i := 0; i < b.Params.Len(); i++ {
+		if v, ok := b.Params.Next(); ok && router.ClockWord(v) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,202 @@
+package proxy
+
+import (
+	"strings"
+
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+)
+
+// isLocal says whether Freshet itself answers a statement: SET, RESET and SHOW of its own settings, and
+// DEALLOCATE, since the clients' prepared statements are kept here.
+func (s *Session) isLocal(p *router.Plan) bool {
+	switch p.Kind {
+	case router.KindDeallocate:
+		if p.Name == "" {
+			return s.bound == "" // else there may be SQL-level ones on the server connection; its effect forgets ours
+		}
+		return s.named[p.Name] != nil
+	case router.KindSet, router.KindReset:
+		return p.Set != nil && isFreshet(p.Set.Name)
+	case router.KindShow:
+		return isFreshet(p.Show)
+	}
+	return false
+}
+
+// simpleLocal answers a Query if it is one of ours. In a failed transaction Postgres shall say so.
+func (s *Session) simpleLocal(p *router.Plan) bool {
+	if s.tx == wire.TxFailed {
+		return false
+	}
+	if !s.isLocal(p) {
+		return false
+	}
+	out, err := s.answerLocal(s.local.scratch[:0], p, true)
+	if err != nil {
+		s.fail(err)
+		return true
+	}
+	s.env.ToClient(out)
+	s.ready()
+	return true
+}
+
+// answerLocal executes one of our own statements and appends the replies up to CommandComplete.
+func (s *Session) answerLocal(out []byte, p *router.Plan, describe bool) ([]byte, *wire.Error) {
+	if p.Kind == router.KindShow {
+		value, ok := s.showLocal(p.Show)
+		if !ok {
+			return out, unknownSetting(p.Show)
+		}
+		if describe {
+			out = wire.AppendRowDescription(out, showColumn(p.Show))
+		}
+		out = wire.AppendDataRow(out, []byte(value))
+		return wire.AppendCommandComplete(out, "SHOW"), nil
+	}
+	if p.Kind == router.KindDeallocate {
+		if p.Name == "" {
+			s.forgetStatements()
+			return wire.AppendCommandComplete(out, "DEALLOCATE ALL"), nil
+		}
+		s.closeStatement(p.Name)
+		return wire.AppendCommandComplete(out, "DEALLOCATE"), nil
+	}
+	tag := "SET"
+	if p.Kind == router.KindReset {
+		tag = "RESET"
+	}
+	change := func(o options) (options, error) {
+		if p.Kind == router.KindReset || p.Set.Default {
+			return o.reset(p.Set.Name, s.shared.Defaults)
+		}
+		return o.with(p.Set.Name, p.Set.Value)
+	}
+	o, err := change(s.opts)
+	if err != nil {
+		return out, err.(*wire.Error)
+	}
+	switch {
+	case s.tx == wire.TxActive && !p.Set.IsLocal:
+		s.optsCommit, _ = change(s.optsCommit)
+	case s.tx == wire.TxIdle && p.Set.IsLocal:
+		o = s.opts // ends with this statement
+	}
+	s.opts = o
+	s.applyKey()
+	return wire.AppendCommandComplete(out, tag), nil
+}
+
+func unknownSetting(name string) *wire.Error {
+	return wire.Errorf("42704", "unrecognized configuration parameter %q", name).
+		WithHint("Freshet shows freshet.source, freshet.reason, freshet.position, freshet.floor, freshet.route, freshet.cache and freshet.session_key.")
+}
+
+func showColumn(name string) wire.Column {
+	return wire.Column{Name: name, TypeOID: wire.OIDText, TypeSize: -1, TypeModifier: -1}
+}
+
+func (s *Session) showLocal(name string) (string, bool) {
+	switch name {
+	case "freshet.source":
+		return s.last.sourceText(), true
+	case "freshet.reason":
+		return s.last.reasonText(), true
+	case "freshet.position":
+		return s.last.position.String(), true
+	case "freshet.floor":
+		return s.cons.Floor().String(), true
+	}
+	return s.opts.show(name)
+}
+
+func (s *Session) forgetStatements() {
+	for _, st := range s.named {
+		s.shared.Statements.release(st)
+	}
+	clear(s.named)
+}
+
+// applyKey makes the session_key in force the one that floors and pins go by.
+func (s *Session) applyKey() {
+	key := s.opts.sessionKey
+	if key == s.ownKey {
+		return
+	}
+	old, oldKey := s.cons, s.ownKey
+	if key == "" {
+		s.cons = s.shared.NewConsistency()
+	} else {
+		s.cons = s.shared.Registry.Get(s.registryKey(key))
+	}
+	s.ownKey = key
+	// What this connection has written stays visible to it under its new name.
+	s.cons.Saw(old.Floor())
+	if old.Pinned(s.env.Now()) {
+		s.cons.WriteBegan()
+		s.env.AskPosition(s.cons, s.cons.WriteEnded(s.env.Now()))
+	}
+	if oldKey != "" {
+		s.shared.Registry.Release(s.registryKey(oldKey), s.env.Now())
+	}
+}
+
+// registryKey keeps the keys of different databases and roles apart: a name is no secret.
+func (s *Session) registryKey(key string) string {
+	return s.db.Name + "\x00" + s.user + "\x00" + key
+}
+
+// hintNotice warns about a hint comment that isn't understood; the statement runs all the same.
+func (s *Session) hintNotice(text []byte) {
+	problem := router.HintProblem(text)
+	if problem == "" {
+		return
+	}
+	s.env.ToClient(wire.AppendNoticeResponse(nil, (&wire.Error{
+		Severity: "WARNING", Code: "01000", Message: "hint comment: " + problem,
+		Hint: "Freshet knows route=auto|primary|replica and cache=on|off.",
+	})))
+}
+
+// watchSetting notes what a setting in force means for reading the session's texts.
+func (s *Session) watchSetting(name, value string, isDefault bool) {
+	switch name {
+	case "search_path":
+		s.searchPath, s.searchPathSet = value, !isDefault
+		s.ctxOK = false
+	case "standard_conforming_strings":
+		s.opaque = !isDefault && !isOn(value)
+		if s.opaque {
+			s.bind("standard_conforming_strings is off")
+		}
+	case "client_encoding":
+		v := strings.ToLower(strings.Trim(value, " '\""))
+		v = strings.NewReplacer("-", "", "_", "").Replace(v)
+		s.opaqueText = !isDefault && v != "utf8" && v != "unicode"
+	}
+}
+
+// watchAll does so for all settings of the startup packet, and forgets the others.
+func (s *Session) watchAll() {
+	s.searchPath, s.searchPathSet, s.ctxOK = "", false, false
+	s.opaque, s.opaqueText = false, false
+	for _, p := range s.startup {
+		s.watchSetting(p.Name, p.Value, false)
+	}
+}
+
+func isOn(v string) bool {
+	switch strings.ToLower(strings.Trim(v, " '\"")) {
+	case "on", "true", "yes", "1", "t", "y":
+		return true
+	}
+	return false
+}
+
+// localUnit answers an extended unit that needs no server at all.
+func (s *Session) localUnit() {
+	s.queueSteps(nil)
+	s.flushLocals()
+	s.phase = phaseIdle
+}

@@ -1,0 +1,437 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/freshet/freshet/proxy/backend"
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+	"github.com/freshet/freshet/router/topology"
+)
+
+// bind ties the session to one primary connection: from here on nothing about its server-side state is
+// assumed. The first reason stays.
+func (s *Session) bind(why string) {
+	if s.bound == "" {
+		s.bound = why
+		s.local.Counters.Bound.Add(1)
+	}
+}
+
+// run sends the unit in hand, whose bytes are held, to a server.
+func (s *Session) run() {
+	u := &s.unit
+	if u.binds != "" && s.bound == "" {
+		s.bind(u.binds)
+		u.provisional = u.plan != nil && u.plan.Kind == router.KindInvalid && s.tx == wire.TxIdle
+	}
+	if s.tx != wire.TxIdle {
+		for _, e := range u.effects {
+			// What ROLLBACK would undo isn't tracked.
+			if k := e.plan.Kind; (k == router.KindSet && !e.plan.Set.IsLocal || k == router.KindReset) && !s.isLocal(e.plan) {
+				s.bind("SET in a transaction")
+			}
+		}
+	}
+	if s.usesSequenceState() {
+		s.seqUser = true
+	}
+	u.read = !u.writes && !u.primary && s.tx == wire.TxIdle && s.bound == "" && !u.streaming
+	if s.conn != nil {
+		if u.reason == reasonNone || u.reason == reasonNotCacheable {
+			s.heldReason()
+		}
+		s.send()
+		return
+	}
+	node := s.chooseNode()
+	if node == nil {
+		s.fail(wire.Errorf("57P03", "no Postgres server can answer this now").
+			WithDetail("The primary isn't known or is down, and no replica may answer: %s.", s.unit.reasonText()).
+			WithHint("Try again; see the log and /readyz for what is wrong."))
+		return
+	}
+	s.acquire(node)
+}
+
+func (u *unit) reasonText() string {
+	return lastAnswer{reason: u.reason, detail: u.detail}.reasonText()
+}
+
+func (s *Session) heldReason() {
+	u := &s.unit
+	switch {
+	case s.bound != "":
+		u.reason, u.detail = reasonBound, s.bound
+	case s.tx != wire.TxIdle:
+		u.reason, u.detail = reasonTransaction, ""
+	}
+}
+
+func (s *Session) usesSequenceState() bool {
+	for _, e := range s.unit.effects {
+		if e.plan.ReadsSequenceState {
+			return true
+		}
+	}
+	return false
+}
+
+// chooseNode says who is to answer the unit: a replica that may, else the primary, else nobody.
+func (s *Session) chooseNode() *topology.Node {
+	u := &s.unit
+	nodes := s.shared.Nodes
+	primary := nodes.Primary()
+	route := s.route()
+	switch {
+	case s.bound != "":
+		u.reason, u.detail = reasonBound, s.bound
+		return primary
+	case u.writes:
+		u.reason, u.detail = reasonWrite, ""
+		if u.streaming {
+			u.reason = reasonStreamed
+		}
+		return primary
+	case u.primary:
+		if u.reason == reasonNone || u.reason == reasonNotCacheable {
+			u.reason, u.detail = reasonOnPrimary, u.primaryReason()
+		}
+		return primary
+	case route == router.RoutePrimary:
+		u.reason, u.detail = reasonRoute, ""
+		return primary
+	}
+	now := s.env.Now()
+	ref := nodes.RefNow(now)
+	if n := nodes.PickReplica(s.cons, ref, s.shared.MaxStaleness, u.avoid); n != nil {
+		if u.reason == reasonNone && route == router.RouteReplica {
+			u.reason = reasonRoute
+		}
+		return n
+	}
+	if s.cons.Pinned(now) {
+		u.reason, u.detail = reasonPinned, ""
+		s.local.Counters.Pins.Add(1)
+		nodes.Hurry()
+	} else if s.cons.Floor() > 0 {
+		nodes.Hurry()
+	}
+	if primary == u.avoid && primary != nil && u.attempts > 1 {
+		return nil
+	}
+	return primary
+}
+
+func (u *unit) primaryReason() string {
+	if u.plan != nil {
+		return u.plan.PrimaryReason
+	}
+	return ""
+}
+
+func (s *Session) acquire(node *topology.Node) {
+	u := &s.unit
+	u.attempts++
+	s.node = node
+	node.Begin()
+	s.phase = phaseAcquiring
+	if c := s.env.Acquire(s, node); c != nil {
+		s.granted(c)
+	}
+}
+
+// Granted brings the connection that was asked for, or says why there is none.
+func (s *Session) Granted(c *backend.Conn, err error) {
+	if s.phase != phaseAcquiring {
+		if c != nil {
+			c.Release()
+		}
+		return
+	}
+	if err == nil {
+		c.Own(s)
+		s.granted(c)
+		s.pump()
+		return
+	}
+	u := &s.unit
+	node := s.node
+	s.drop()
+	var pg *wire.Error
+	refused := errors.As(err, &pg)
+	if !refused && !errors.Is(err, backend.ErrPoolWait) && u.read && u.attempts < maxAttempts {
+		u.avoid = node
+		s.run()
+		s.pump()
+		return
+	}
+	switch {
+	case errors.Is(err, backend.ErrPoolWait):
+		s.fail(wire.Errorf("53300", "no connection to %s became free within %s", node.Addr(), s.shared.PoolWait).
+			WithHint("Raise --pool-size or --pool-wait, or run fewer long transactions."))
+	case refused:
+		// The server's own words; as an error, since this connection can go on.
+		s.fail(pg.WithSeverity("ERROR"))
+	default:
+		s.fail(wire.Errorf("08006", "can't connect to %s: %s", node.Addr(), err))
+	}
+	s.pump()
+}
+
+func (s *Session) granted(c *backend.Conn) {
+	s.conn = c
+	s.settle()
+}
+
+// settle brings a newly granted server connection to the session's state before the unit is sent. It waits
+// for the server's word: if a setting can't be made, what follows must not run under another one.
+func (s *Session) settle() {
+	c := s.conn
+	var sql string
+	if len(c.Prepared) > maxPrepared || len(c.Prepared) > 0 && c.Generation != s.ctxGen {
+		// Too many; or what was prepared before a change of the catalog may not be what this client would get now.
+		sql = "DEALLOCATE ALL;"
+		clear(c.Prepared)
+		c.Unnamed = 0
+	}
+	c.Generation = s.ctxGen
+	if s.seqUser && c.SequenceOwner != s {
+		// Another session's nextval() must not show in this one's currval().
+		sql += "DISCARD SEQUENCES;"
+	}
+	if have, _ := c.Settings.(*settings); !sameSettings(have, s.set) {
+		sql += transition(have, s.set)
+		c.Settings = s.set
+	}
+	if sql == "" {
+		s.send()
+		return
+	}
+	s.phase = phaseSettling
+	s.expect(expect{kind: exQuery, swallow: true})
+	s.local.out = wire.AppendQuery(s.local.out[:0], sql)
+	c.Write(s.local.out)
+}
+
+// send writes the unit to the server.
+func (s *Session) send() {
+	u := &s.unit
+	c := s.conn
+	if s.seqUser {
+		s.bind("currval() or lastval() is in use")
+	}
+	if u.writes || s.seqUser {
+		c.SequenceOwner = s
+	}
+	if u.writes && !s.wrote {
+		s.wrote = true
+		s.cons.WriteBegan()
+	}
+	s.local.out = s.local.out[:0]
+	if u.read && u.key != nil && (u.leading || u.alone) && u.plan != nil && u.plan.Cacheable {
+		s.beginFill()
+	}
+	if u.filling {
+		s.queueProbe()
+	}
+	s.phase = phaseRunning
+	if u.simple {
+		s.local.out = append(s.local.out, u.buf...)
+		s.expect(expect{kind: exQuery})
+		c.Unnamed = 0 // a Query drops the unnamed statement
+	} else {
+		s.queueSteps(c)
+		if !u.hasSync {
+			s.phase = phaseStreaming
+		}
+	}
+	c.Write(s.local.out)
+	s.flushLocals()
+	if !u.read && len(u.buf) > 0 {
+		u.buf = u.buf[:0]
+	}
+}
+
+// The probe is prepared once per connection, under a name that no client's statement gets.
+const (
+	probeName    = "freshet_probe"
+	probeReplica = "SELECT pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text"
+	probePrimary = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text"
+	probeIDs     = 1 << 62 // numbers of the probes in backend.State.Prepared
+)
+
+// queueProbe asks the server, just before the fill's query and in the same write, what its snapshot will contain.
+func (s *Session) queueProbe() {
+	out := s.local.out
+	id, sql, name := uint64(probeIDs), probePrimary, probeName+"_primary"
+	s.unit.probe.OnReplica = s.node.Role() == topology.Replica
+	if s.unit.probe.OnReplica {
+		id, sql, name = probeIDs+1, probeReplica, probeName+"_replica"
+	}
+	if _, ok := s.conn.Prepared[id]; !ok {
+		out = wire.AppendParse(out, name, sql)
+		s.expect(expect{kind: exParse, swallow: true, prepared: id})
+	}
+	out = wire.AppendBind(out, "", name, nil, nil, nil)
+	out = wire.AppendExecute(out, "", 0)
+	out = wire.AppendSync(out)
+	s.expect(expect{kind: exBind, swallow: true})
+	s.expect(expect{kind: exProbe, swallow: true})
+	s.expect(expect{kind: exSync, swallow: true})
+	s.local.out = out
+}
+
+func (s *Session) expect(e expect) { s.q = append(s.q, e) }
+
+// queueSteps appends the steps of the extended unit to the shard's out buffer and queues the replies that are due. c is nil
+// when the unit is Freshet's alone.
+func (s *Session) queueSteps(c *backend.Conn) {
+	for i := range s.unit.steps {
+		s.queueStep(c, &s.unit.steps[i], s.unit.buf)
+	}
+}
+
+// queueStep does it for one step.
+func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
+	msg := msgs[st.off:st.end]
+	out := s.local.out
+	local := s.localPlan(st.st)
+	switch st.typ {
+	case wire.MsgParse:
+		p, _ := wire.DecodeParse(wire.Body(msg))
+		name := string(p.Name)
+		switch {
+		case st.again:
+			// The server must fail at this place too, so that what follows is skipped and what went before is rolled back.
+			out = s.poison(out)
+			s.expect(expect{kind: exParse, replace: wire.Errorf("42P05", "prepared statement %q already exists", name)})
+		case local != nil || s.hasPrepared(c, st.st):
+			s.expect(expect{kind: exLocal, local: parseComplete, st: st.st, name: name, registers: true})
+		default:
+			out, _ = wire.AppendParseAs(out, p, []byte(st.st.name))
+			s.expect(expect{kind: exParse, st: st.st, name: name, registers: true, prepared: st.st.id})
+		}
+	case wire.MsgBind:
+		b, _ := wire.DecodeBind(wire.Body(msg))
+		switch {
+		case st.missing:
+			out = s.poison(out)
+			s.expect(expect{kind: exParse, replace: noSuchStatement(b.Statement)})
+		case local != nil:
+			s.expect(expect{kind: exLocal, local: bindComplete})
+		default:
+			out = s.ensurePrepared(c, st.st, out)
+			out, _ = wire.AppendBindAs(out, b, b.Portal, []byte(st.st.name))
+			s.expect(expect{kind: exBind})
+		}
+	case wire.MsgDescribe:
+		switch {
+		case st.missing:
+			d, _ := wire.DecodeDescribe(wire.Body(msg))
+			out = s.poison(out)
+			s.expect(expect{kind: exParse, replace: noSuchStatement(d.Name)})
+		case local != nil:
+			s.expect(expect{kind: exLocal, local: s.describeLocal(st, local)})
+		case st.object == wire.ObjectStatement:
+			out = s.ensurePrepared(c, st.st, out)
+			out = wire.AppendDescribe(out, wire.ObjectStatement, st.st.name)
+			s.expect(expect{kind: exDescribeStatement})
+		default:
+			out = append(out, msg...)
+			s.expect(expect{kind: exDescribePortal})
+		}
+	case wire.MsgExecute:
+		if local != nil {
+			s.expect(expect{kind: exLocal, execute: local})
+			break
+		}
+		out = append(out, msg...)
+		s.expect(expect{kind: exExecute})
+	case wire.MsgClose:
+		if st.object == wire.ObjectStatement || c == nil {
+			m, _ := wire.DecodeClose(wire.Body(msg))
+			s.expect(expect{kind: exLocal, local: closeComplete, name: string(m.Name), closes: st.object == wire.ObjectStatement})
+			break
+		}
+		out = append(out, msg...)
+		s.expect(expect{kind: exClose})
+	case wire.MsgSync:
+		if c == nil {
+			s.expect(expect{kind: exLocal, sync: true})
+			break
+		}
+		out = append(out, msg...)
+		s.expect(expect{kind: exSync})
+	case wire.MsgFlush:
+		out = append(out, msg...)
+	}
+	s.local.out = out
+}
+
+// poison appends a message that fails on every server, in the place of one that we know to be wrong. The error is
+// replaced by the right one on its way back.
+func (s *Session) poison(out []byte) []byte {
+	return wire.AppendParse(out, "", "freshet: refused")
+}
+
+func noSuchStatement(name []byte) *wire.Error {
+	if len(name) == 0 {
+		return wire.Errorf("26000", "unnamed prepared statement does not exist")
+	}
+	return wire.Errorf("26000", "prepared statement %q does not exist", string(name))
+}
+
+// localPlan returns the plan of a statement if Freshet answers it, else nil.
+func (s *Session) localPlan(st *statement) *router.Plan {
+	if st == nil || s.tx == wire.TxFailed {
+		return nil
+	}
+	if p := s.plan(st); p != nil && s.isLocal(p) {
+		return p
+	}
+	return nil
+}
+
+func (s *Session) describeLocal(st *step, p *router.Plan) []byte {
+	var out []byte
+	if st.object == wire.ObjectStatement {
+		out = wire.AppendParameterDescription(out)
+	}
+	if p.Kind == router.KindShow {
+		return wire.AppendRowDescription(out, showColumn(p.Show))
+	}
+	return wire.AppendNoData(out)
+}
+
+// hasPrepared says whether the server will know the statement when it gets to the messages that are queued next.
+func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
+	if c == nil {
+		return false
+	}
+	for i := len(s.q) - 1; i >= s.qHead; i-- {
+		if e := &s.q[i]; e.kind == exParse && e.st != nil && e.st.name == st.name {
+			return e.st == st
+		}
+	}
+	if st.name == "" {
+		return c.Unnamed == st.id
+	}
+	_, ok := c.Prepared[st.id]
+	return ok
+}
+
+// ensurePrepared makes sure that the server will know the statement, appending a Parse whose reply the client doesn't see.
+func (s *Session) ensurePrepared(c *backend.Conn, st *statement, out []byte) []byte {
+	if s.hasPrepared(c, st) {
+		return out
+	}
+	var err error
+	out, err = wire.AppendParseAs(out, wire.Parse{Query: []byte(st.text), ParamTypes: wire.OIDs(st.oids[2:])}, []byte(st.name))
+	if err != nil {
+		panic(fmt.Sprintf("a statement that was read can't be written: %v", err))
+	}
+	s.expect(expect{kind: exParse, swallow: true, prepared: st.id, st: st})
+	return out
+}

@@ -1,0 +1,191 @@
+package proxy
+
+import (
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+)
+
+// streamNext takes the next message of an extended unit that is passed on as it comes, because the client
+// has asked for replies before its Sync (Flush) or because the unit is too large to be held.
+func (s *Session) streamNext(p []byte) int {
+	if len(p) == 0 || s.conn == nil || s.conn.Buffered() > serverHighWater {
+		return 0
+	}
+	typ, n := s.frame(p)
+	if n == 0 {
+		return 0
+	}
+	u := &s.unit
+	msg := p[:n]
+	switch typ {
+	case wire.MsgTerminate:
+		s.ClientClosed(nil)
+		s.env.CloseClient()
+		return 0
+	case wire.MsgQuery, wire.MsgFunctionCall:
+		if u.skipping {
+			return n
+		}
+		s.bind("a Query inside of a pipeline")
+		s.expect(expect{kind: exQuery})
+		s.conn.Write(msg)
+		return n
+	case wire.MsgCopyData, wire.MsgCopyDone, wire.MsgCopyFail:
+		return n // of a COPY that is over
+	}
+	if u.skipping && typ != wire.MsgSync {
+		return n
+	}
+	st, err := s.readStep(msg, 0)
+	if err != nil {
+		s.fatal(wire.Fatal("08P01", "invalid message format"))
+		return 0
+	}
+	if st.st != nil && s.plan(st.st) == nil {
+		u.buf = append(u.buf[:0], msg...)
+		u.steps = append(u.steps[:0], st)
+		s.askPlan(st.st)
+		return n
+	}
+	s.streamStep(msg, &st)
+	return n
+}
+
+// streamPlanned goes on with the message whose plan was missing.
+func (s *Session) streamPlanned(st *statement, plan *router.Plan) {
+	if s.conn == nil || len(s.unit.steps) == 0 {
+		return
+	}
+	if s.plan(st) == nil {
+		// The catalog has changed meanwhile; what was planned is good enough to know whether the session has to be bound.
+		st.remember(s.ctxID, s.ctxGen, plan)
+	}
+	if s.unit.skipping {
+		return
+	}
+	step := s.unit.steps[0]
+	s.streamStep(s.unit.buf, &step)
+}
+
+func (s *Session) streamStep(msg []byte, st *step) {
+	u := &s.unit
+	if st.typ == wire.MsgExecute && st.st != nil {
+		if plan := s.plan(st.st); plan != nil {
+			if plan.Binds != "" {
+				s.bind(plan.Binds)
+			}
+			u.effects = append(u.effects, effect{plan})
+			if s.usesSequenceState() {
+				s.bind("currval() or lastval() is in use")
+			}
+		}
+	}
+	s.local.out = s.local.out[:0]
+	s.queueStep(s.conn, st, msg)
+	s.conn.Write(s.local.out)
+	if st.typ == wire.MsgSync {
+		u.hasSync = true
+		s.phase = phaseRunning
+	}
+	s.flushLocals()
+}
+
+// copyBegins follows CopyInResponse: from here on the client's copy data is passed on.
+func (s *Session) copyBegins(e *expect) {
+	u := &s.unit
+	u.copyIn, u.copyOver = true, false
+	if e.kind == exExecute {
+		// A server that copies in ignores the Sync that came with the Execute, and everything else there was after it.
+		s.q = s.q[:s.qHead+1]
+		u.hasSync = false
+	}
+	if s.phase == phaseOrphan {
+		return // finish can't come: see ServerData
+	}
+	s.phase = phaseCopyIn
+	s.resume = true
+}
+
+// copyEnded follows CommandComplete or an error.
+func (s *Session) copyEnded() {
+	u := &s.unit
+	if !u.copyIn {
+		return
+	}
+	u.copyIn = false
+	if s.phase != phaseCopyIn {
+		return
+	}
+	switch {
+	case u.simple, u.hasSync:
+		s.phase = phaseRunning
+	default:
+		u.streaming = true
+		s.phase = phaseStreaming
+	}
+	s.resume = true
+}
+
+// copyNext passes on the client's copy data, in pieces if need be.
+func (s *Session) copyNext(p []byte) int {
+	if len(p) < wire.HeaderLen || s.conn == nil || s.conn.Buffered() > serverHighWater {
+		return 0
+	}
+	u := &s.unit
+	if p[0] == wire.MsgCopyData {
+		_, n, err := wire.Frame(p)
+		if err != nil {
+			s.fatal(wire.Fatal("08P01", "invalid message length"))
+			return 0
+		}
+		m := min(n, len(p))
+		s.conn.Write(p[:m])
+		s.inBody = n - m
+		return m
+	}
+	typ, n := s.frame(p)
+	if n == 0 {
+		return 0
+	}
+	switch typ {
+	case wire.MsgCopyDone, wire.MsgCopyFail:
+		s.conn.Write(p[:n])
+		u.copyOver = true
+		if u.simple {
+			s.phase = phaseRunning
+		}
+	case wire.MsgFlush:
+		s.conn.Write(p[:n])
+	case wire.MsgSync:
+		s.conn.Write(p[:n])
+		if u.copyOver && !u.simple {
+			s.expect(expect{kind: exSync})
+			u.hasSync = true
+			s.phase = phaseRunning
+		}
+	case wire.MsgTerminate:
+		s.ClientClosed(nil)
+		s.env.CloseClient()
+		return 0
+	default:
+		s.fatal(wire.Fatal("08P01", "unexpected message type 0x%02X during COPY from stdin", typ))
+		return 0
+	}
+	return n
+}
+
+// copyRest passes on the rest of a copy data message of which the server has got the beginning.
+func (s *Session) copyRest(p []byte) int {
+	n := min(len(p), s.inBody)
+	if s.conn != nil && !s.inBodyDropped {
+		if s.conn.Buffered() > serverHighWater {
+			return 0
+		}
+		s.conn.Write(p[:n])
+	}
+	s.inBody -= n
+	if s.inBody == 0 {
+		s.inBodyDropped = false
+	}
+	return n
+}

@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet/freshet/cache"
+	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/router"
+	"github.com/freshet/freshet/router/catalog"
+	"github.com/freshet/freshet/router/topology"
+)
+
+// Nodes is what a session has to know of the servers. *topology.Topology is one.
+type Nodes interface {
+	Primary() *topology.Node
+	PickReplica(s *consistency.Session, refNow int64, bound time.Duration, skip *topology.Node) *topology.Node
+	RefNow(now int64) int64
+	Hurry()
+}
+
+// Shared is what all sessions of a process have in common. Its fields aren't changed once there are sessions; what they
+// point to is safe for concurrent use.
+type Shared struct {
+	Nodes          Nodes
+	L1             *cache.L1
+	Fills          *cache.Fills
+	Flights        *cache.Flights
+	Statements     *statements
+	Registry       *consistency.Registry
+	NewConsistency func() *consistency.Session
+	Defaults       options
+	MaxStaleness   time.Duration
+	PoolWait       time.Duration // for the error's text
+	CacheOff       bool
+}
+
+// Database is what sessions have to know of the database that they are connected to.
+type Database struct {
+	Name    string
+	Table   *consistency.Table
+	Plans   *router.PlanCache
+	Planner *router.Planner
+	Catalog func() *catalog.Snapshot // nil as long as nothing is known
+}
+
+// ShardLocal is scratch memory and counters that the sessions of one shard share; it is touched on that shard only, except
+// for Counters.
+type ShardLocal struct {
+	Lexer    *router.Lexer
+	Key      cache.KeyBuilder
+	Counters Counters
+
+	scratch []byte
+	out     []byte
+}
+
+// NewShardLocal makes the scratch memory of one shard.
+func NewShardLocal() *ShardLocal { return &ShardLocal{Lexer: router.NewLexer()} }
+
+// Counters count what the sessions of one shard do. They are added to by the shard and read by anybody.
+type Counters struct {
+	HitL1         atomic.Uint64
+	FlightShared  atomic.Uint64
+	Misses        atomic.Uint64
+	MissFeed      atomic.Uint64 // not looked up: the feed isn't caught up
+	MissGate      atomic.Uint64 // not looked up: the cache hasn't reached the session's floor, or is too stale
+	MissUncovered atomic.Uint64 // not stored: a relation isn't covered
+	Replica       atomic.Uint64
+	Primary       atomic.Uint64
+	Errors        atomic.Uint64
+	Retries       atomic.Uint64
+	Bound         atomic.Uint64
+	Pins          atomic.Uint64
+	Clients       atomic.Int64
+}
+
+// SharedConfig is what NewShared needs.
+type SharedConfig struct {
+	Nodes          Nodes
+	L1             *cache.L1
+	MaxEntry       int64 // bytes; larger answers aren't stored
+	Registry       *consistency.Registry
+	NewConsistency func() *consistency.Session
+	MaxStaleness   time.Duration
+	PoolWait       time.Duration
+	CacheOff       bool
+}
+
+// NewShared puts together what sessions share.
+func NewShared(cfg SharedConfig) *Shared {
+	return &Shared{
+		Nodes: cfg.Nodes, L1: cfg.L1, Fills: cache.NewFills(cfg.L1, cfg.MaxEntry), Flights: cache.NewFlights(),
+		Statements: newStatements(), Registry: cfg.Registry, NewConsistency: cfg.NewConsistency,
+		Defaults: options{route: router.RouteAuto}, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.CacheOff,
+	}
+}
