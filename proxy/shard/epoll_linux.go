@@ -72,7 +72,7 @@ func (ep *epoll) poll() int {
 func (ep *epoll) wait(timeout time.Duration) int {
 	ms := -1
 	if timeout >= 0 {
-		ms = int(min((timeout+time.Millisecond-1)/time.Millisecond, 1<<30)) // up, or we would spin for the last millisecond
+		ms = int((min(timeout, time.Hour) + time.Millisecond - 1) / time.Millisecond) // up, or we would spin for the last millisecond
 	}
 	n, err := unix.EpollWait(ep.fd, ep.events[:], ms)
 	if err != nil {

@@ -329,6 +329,7 @@ func (e *PanicError) Error() string { return fmt.Sprintf("shard: panic in a hand
 // teardown closes everything. What was posted before Close still runs.
 func (l *Loop) teardown() {
 	l.closing = true
+	l.mail.close(l) // it isn't yet when a callback has ended the goroutine
 	l.tick()
 	for l.mail.waiting.Load() {
 		l.mail.deliver(l)

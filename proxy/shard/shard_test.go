@@ -55,7 +55,7 @@ func (tr transport) loop(t testing.TB, opts Options) *Loop {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { l.Run(); close(ended) }()
+	go func() { defer close(ended); l.Run() }()
 	t.Cleanup(func() { l.Close(); <-ended })
 	return l
 }
