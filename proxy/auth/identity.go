@@ -12,10 +12,8 @@ const keyLen = sha256.Size
 // Identity is a user and what is known to log in to a server as that user. It is immutable, can be copied, and is safe
 // for concurrent use. However it is printed, only the user's name shows. The zero Identity is nobody's.
 type Identity struct {
-	user string
-	// secret is behind a pointer because fmt, given a struct that holds an Identity in an unexported field, prints that
-	// field's bytes without asking its methods, but never follows a pointer there.
-	secret *secret
+	user   string
+	secret *sealed[secret] // nil: nothing is known
 }
 
 type secret struct {
@@ -35,7 +33,7 @@ func Trusted(user string) Identity { return Identity{user: user} }
 
 // WithPassword is a user whose password is known, as of a service URL.
 func WithPassword(user, password string) Identity {
-	return Identity{user: user, secret: &secret{password: password, hasPassword: true}}
+	return Identity{user: user, secret: seal(&secret{password: password, hasPassword: true})}
 }
 
 // User is the role's name.
@@ -50,7 +48,7 @@ func (id Identity) Equal(other Identity) bool {
 	if id.user != other.user || (id.secret == nil) != (other.secret == nil) {
 		return false
 	}
-	return id.secret == other.secret || *id.secret == *other.secret
+	return id.secret == other.secret || *id.secret.open() == *other.secret.open()
 }
 
 // String is the user's name.

@@ -29,7 +29,7 @@ func (m *Mock) NewServer(user string, iterations int) *Server {
 	v := &verifier{iterations: iterations, salt: salt[:saltLen]}
 	rand.Read(v.storedKey[:])
 	rand.Read(v.serverKey[:])
-	s := NewServer(user, Verifier{v})
+	s := NewServer(user, Verifier{seal(v)})
 	s.doomed = true
 	return s
 }

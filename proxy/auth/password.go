@@ -8,19 +8,21 @@ import (
 // MD5 is the answer to AuthenticationMD5Password with this salt. ok is false when the password isn't known: keys of
 // SCRAM are of no use here.
 func (id Identity) MD5(salt []byte) (answer string, ok bool) {
-	if id.secret == nil || !id.secret.hasPassword {
+	s := id.secret.open()
+	if s == nil || !s.hasPassword {
 		return "", false
 	}
-	inner := hexMD5(append([]byte(id.secret.password), id.user...))
+	inner := hexMD5(append([]byte(s.password), id.user...))
 	return "md5" + hexMD5(append([]byte(inner), salt...)), true
 }
 
 // Cleartext is the answer to AuthenticationCleartextPassword. ok is false when the password isn't known.
 func (id Identity) Cleartext() (password string, ok bool) {
-	if id.secret == nil || !id.secret.hasPassword {
+	s := id.secret.open()
+	if s == nil || !s.hasPassword {
 		return "", false
 	}
-	return id.secret.password, true
+	return s.password, true
 }
 
 func hexMD5(b []byte) string {

@@ -99,7 +99,7 @@ func (c *Client) Final(serverFirst []byte) ([]byte, error) {
 	}
 
 	var clientKey, serverKey [keyLen]byte
-	if s := c.id.secret; s.keys {
+	if s := c.id.secret.open(); s.keys {
 		if s.salt != string(salt) || s.iterations != int(iterations) {
 			return nil, wire.Fatal("28P01", "password authentication failed for user \"%s\"", c.id.user).
 				WithDetail("The server holds another password than when this client logged in.").

@@ -31,7 +31,7 @@ type Server struct {
 
 // NewServer begins an exchange in which the client has to prove that it knows the password behind v.
 func NewServer(user string, v Verifier) *Server {
-	s := &Server{user: user, v: v.secret}
+	s := &Server{user: user, v: v.secret.open()}
 	rand.Read(s.serverNonceBytes[:]) // never fails
 	return s
 }
@@ -111,13 +111,13 @@ func (s *Server) Final(clientFinal []byte) ([]byte, Identity, error) {
 	if match != 1 || s.doomed {
 		return nil, Identity{}, ErrProof
 	}
-	return append([]byte("v="), encode64(serverSignature[:])...), Identity{s.user, &secret{
+	return append([]byte("v="), encode64(serverSignature[:])...), Identity{s.user, seal(&secret{
 		keys:       true,
 		clientKey:  clientKey,
 		serverKey:  s.v.serverKey,
 		salt:       string(s.v.salt),
 		iterations: s.v.iterations,
-	}}, nil
+	})}, nil
 }
 
 // readFinal takes a client-final-message apart: the proof, and the message without it.

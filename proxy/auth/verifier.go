@@ -28,7 +28,7 @@ var (
 // Verifier is what Postgres stores to check SCRAM-SHA-256 proofs. It doesn't hold a password, but ServerKey and a
 // captured exchange are enough to log in, so it is treated as a secret: it prints as nothing.
 type Verifier struct {
-	secret *verifier
+	secret *sealed[verifier]
 }
 
 type verifier struct {
@@ -69,7 +69,7 @@ func ParseVerifier(stored string) (Verifier, error) {
 	if !decodeKey(&v.storedKey, stored64) || !decodeKey(&v.serverKey, server64) {
 		return Verifier{}, ErrVerifier
 	}
-	return Verifier{&v}, nil
+	return Verifier{seal(&v)}, nil
 }
 
 // NewVerifier makes the verifier of a password, as Postgres does when a password is set.
@@ -78,12 +78,12 @@ func NewVerifier(password string, salt []byte, iterations int) (Verifier, error)
 	if err != nil {
 		return Verifier{}, err
 	}
-	return Verifier{&verifier{
+	return Verifier{seal(&verifier{
 		iterations: iterations,
 		salt:       append([]byte(nil), salt...),
 		storedKey:  sha256.Sum256(clientKey[:]),
 		serverKey:  serverKey,
-	}}, nil
+	})}, nil
 }
 
 // IsZero reports whether there is no verifier.

@@ -66,7 +66,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*Login, error) {
 		cfg.Identity = cfg.Target.Service()
 	}
 	var errs []error
-	for _, way := range cfg.Target.tls {
+	for _, way := range cfg.Target.sealed.tls {
 		if way.is == modeNone {
 			break
 		}
@@ -107,7 +107,7 @@ func connectOne(ctx context.Context, cfg ConnectConfig, way tlsMode) (_ *Login, 
 		}
 	}()
 	release := watch(ctx, conn)
-	secure, err := secureConn(ctx, conn, way, cfg.Target.tls)
+	secure, err := secureConn(ctx, conn, way, cfg.Target.sealed.tls)
 	if err == nil {
 		var login *Login
 		if login, err = logIn(secure, cfg); err == nil {
@@ -167,7 +167,7 @@ func logIn(conn net.Conn, cfg ConnectConfig) (*Login, error) {
 	}
 	r := wire.NewReader(conn)
 	login := &Login{Conn: conn, Protocol: protocol}
-	state := authState{id: cfg.Identity, rule: cfg.Target.auth, conn: conn}
+	state := authState{id: cfg.Identity, rule: cfg.Target.sealed.auth, conn: conn}
 	for range maxStartupMessages {
 		typ, body, err := r.Message(maxStartupMessage)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 // only then may the backend be given to somebody else (HAZARDS 4). That the query was cancelled is not said.
 func SendCancel(ctx context.Context, target Target, pid uint32, secret []byte) error {
 	var errs []error
-	for _, way := range target.tls {
+	for _, way := range target.sealed.tls {
 		if way.is == modeNone {
 			break
 		}
@@ -39,7 +39,7 @@ func sendCancel(ctx context.Context, target Target, way tlsMode, pid uint32, sec
 	defer conn.Close()
 	release := watch(ctx, conn)
 	defer release()
-	secure, err := secureConn(ctx, conn, way, target.tls)
+	secure, err := secureConn(ctx, conn, way, target.sealed.tls)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,15 @@ import (
 // Target is a server: where it is, how the way there is encrypted, and the service login. It is made from a service URL
 // (ParseTarget, NewTarget), is immutable, and prints as its address. The zero Target is no server.
 type Target struct {
-	cfg  *pgconn.Config // never modified; behind a pointer, it isn't printed either
-	tls  [2]tlsMode
+	// Two pointers, because fmt follows one when it prints somebody's unexported field, and there are secrets behind.
+	sealed *sealedTarget
+}
+
+type sealedTarget struct{ *target }
+
+type target struct {
+	cfg  *pgconn.Config // never modified
+	tls  [2]tlsMode     // the ways to talk to it, in the order in which they are tried
 	auth authRule
 }
 
@@ -54,7 +61,7 @@ func ParseTarget(url string) (Target, error) {
 // NewTarget makes a target of what pgconn.ParseConfig returned. Settings in it (application_name, options and the like)
 // are the service login's alone: they don't reach the connections that Connect makes for others.
 func NewTarget(cfg *pgconn.Config) (Target, error) {
-	t := Target{cfg: cfg.Copy()}
+	t := &target{cfg: cfg.Copy()}
 	if len(cfg.Fallbacks) > 1 {
 		return Target{}, fmt.Errorf("service URL names several servers (%s and others): give one URL for each", cfg.Host)
 	}
@@ -82,15 +89,15 @@ func NewTarget(cfg *pgconn.Config) (Target, error) {
 	if t.auth, err = newAuthRule(cfg.RequireAuth, cfg.ChannelBinding); err != nil {
 		return Target{}, fmt.Errorf("service URL: %w", err)
 	}
-	return t, nil
+	return Target{&sealedTarget{t}}, nil
 }
 
 // IsZero reports whether t is no server.
-func (t Target) IsZero() bool { return t.cfg == nil }
+func (t Target) IsZero() bool { return t.sealed == nil }
 
 // Addr is "host:port", or the path of a Unix socket.
 func (t Target) Addr() string {
-	if t.cfg == nil {
+	if t.sealed == nil {
 		return ""
 	}
 	_, addr := t.network()
@@ -100,38 +107,41 @@ func (t Target) Addr() string {
 // String is the address.
 func (t Target) String() string { return t.Addr() }
 
+// GoString hides what String hides from %#v.
+func (t Target) GoString() string { return fmt.Sprintf("backend.Target(%q)", t.Addr()) }
+
 // User is the service user.
-func (t Target) User() string { return t.cfg.User }
+func (t Target) User() string { return t.sealed.cfg.User }
 
 // Database is the service URL's database.
 func (t Target) Database() string {
-	if t.cfg.Database == "" {
-		return t.cfg.User
+	if t.sealed.cfg.Database == "" {
+		return t.sealed.cfg.User
 	}
-	return t.cfg.Database
+	return t.sealed.cfg.Database
 }
 
 // Service is the identity of the service user.
 func (t Target) Service() auth.Identity {
-	if t.cfg.Password == "" {
-		return auth.Trusted(t.cfg.User)
+	if t.sealed.cfg.Password == "" {
+		return auth.Trusted(t.sealed.cfg.User)
 	}
-	return auth.WithPassword(t.cfg.User, t.cfg.Password)
+	return auth.WithPassword(t.sealed.cfg.User, t.sealed.cfg.Password)
 }
 
 // Config is a copy of what pgx needs for the service login. It holds the password.
-func (t Target) Config() *pgconn.Config { return t.cfg.Copy() }
+func (t Target) Config() *pgconn.Config { return t.sealed.cfg.Copy() }
 
 func (t Target) network() (network, addr string) {
-	if strings.HasPrefix(t.cfg.Host, "/") || strings.HasPrefix(t.cfg.Host, "@") {
-		return "unix", t.cfg.Host + "/.s.PGSQL." + strconv.Itoa(int(t.cfg.Port))
+	if strings.HasPrefix(t.sealed.cfg.Host, "/") || strings.HasPrefix(t.sealed.cfg.Host, "@") {
+		return "unix", t.sealed.cfg.Host + "/.s.PGSQL." + strconv.Itoa(int(t.sealed.cfg.Port))
 	}
-	return "tcp", net.JoinHostPort(t.cfg.Host, strconv.Itoa(int(t.cfg.Port)))
+	return "tcp", net.JoinHostPort(t.sealed.cfg.Host, strconv.Itoa(int(t.sealed.cfg.Port)))
 }
 
 // protocol is the version to ask for.
 func (t Target) protocol() uint32 {
-	switch t.cfg.MaxProtocolVersion {
+	switch t.sealed.cfg.MaxProtocolVersion {
 	case "", "3.0":
 		return wire.Protocol30
 	}
