@@ -1,5 +1,10 @@
 package router
 
+import (
+	"bytes"
+	"fmt"
+)
+
 // Route says where a statement or session wants its reads answered.
 type Route uint8
 
@@ -11,6 +16,21 @@ const (
 	RouteReplica
 )
 
+// ParseRoute reads a value of freshet.route.
+func ParseRoute(value string) (Route, bool) { return parseRoute([]byte(value)) }
+
+func parseRoute(value []byte) (Route, bool) {
+	switch string(value) {
+	case "auto":
+		return RouteAuto, true
+	case "primary":
+		return RoutePrimary, true
+	case "replica":
+		return RouteReplica, true
+	}
+	return RouteUnset, false
+}
+
 // CacheMode says whether a statement or session wants the cache.
 type CacheMode uint8
 
@@ -21,13 +41,119 @@ const (
 	CacheOff
 )
 
-// Hint is what the comments `/* freshet: key=value … */` of a text ask for. The zero Hint asks for nothing.
+// ParseCacheMode reads a value of freshet.cache.
+func ParseCacheMode(value string) (CacheMode, bool) { return parseCacheMode([]byte(value)) }
+
+func parseCacheMode(value []byte) (CacheMode, bool) {
+	switch string(value) {
+	case "on":
+		return CacheOn, true
+	case "off":
+		return CacheOff, true
+	}
+	return CacheUnset, false
+}
+
+// Hint is what the comments `/* freshet: key=value … */` of a text ask for. The zero Hint asks for nothing. Where a key is given
+// twice, the later one holds.
 type Hint struct {
 	Route Route
 	Cache CacheMode
-	// Bad: some part of a hint comment wasn't understood or isn't supported; HintProblem says which.
+	// Bad: some part of a hint comment wasn't understood or isn't supported; HintProblem says which. The rest holds.
 	Bad bool
 }
 
-// HintProblem describes, for a NOTICE, the first part of the text's hint comments that isn't understood; "" if none.
-func HintProblem(text []byte) string { return "" }
+var hintMark = []byte("freshet:")
+
+// hintBody returns what a comment says to Freshet, if it speaks to it.
+func hintBody(comment []byte) ([]byte, bool) {
+	body := comment[2 : len(comment)-2]
+	for len(body) > 0 && classes[body[0]] == classSpace {
+		body = body[1:]
+	}
+	if !bytes.HasPrefix(body, hintMark) {
+		return nil, false
+	}
+	return body[len(hintMark):], true
+}
+
+// parse adds what a hint comment says.
+func (h *Hint) parse(body []byte) {
+	for len(body) > 0 {
+		var part []byte
+		part, body = hintPart(body)
+		if len(part) > 0 && !h.set(part) {
+			h.Bad = true
+		}
+	}
+}
+
+// hintPart cuts the first key=value off; they are separated by whitespace or commas.
+func hintPart(body []byte) (part, rest []byte) {
+	for i, c := range body {
+		if c == ',' || classes[c] == classSpace {
+			return body[:i], body[i+1:]
+		}
+	}
+	return body, nil
+}
+
+func (h *Hint) set(part []byte) bool {
+	eq := bytes.IndexByte(part, '=')
+	if eq < 0 {
+		return false
+	}
+	switch string(part[:eq]) {
+	case "route":
+		if r, ok := parseRoute(part[eq+1:]); ok {
+			h.Route = r
+			return true
+		}
+	case "cache":
+		if c, ok := parseCacheMode(part[eq+1:]); ok {
+			h.Cache = c
+			return true
+		}
+	}
+	return false
+}
+
+// HintProblem describes, for a NOTICE, the first part of the text's hint comments that isn't understood or supported; "" if there
+// is none. It is called where Hint.Bad is set.
+func HintProblem(text []byte) string {
+	s := scanner{text: text}
+	for {
+		t := s.next()
+		if t.kind == tokenEOF || t.kind == tokenBad {
+			return ""
+		}
+		if t.kind != tokenHint {
+			continue
+		}
+		body, _ := hintBody(text[t.start:t.end])
+		for len(body) > 0 {
+			var part []byte
+			part, body = hintPart(body)
+			var h Hint
+			if len(part) > 0 && !h.set(part) {
+				return hintPartProblem(part)
+			}
+		}
+	}
+}
+
+func hintPartProblem(part []byte) string {
+	key, value, ok := bytes.Cut(part, []byte("="))
+	if !ok {
+		return fmt.Sprintf("freshet hint %q is ignored: it isn't of the form key=value", part)
+	}
+	switch string(key) {
+	case "route":
+		return fmt.Sprintf("freshet hint route=%s is ignored: a route is auto, primary or replica", value)
+	case "cache":
+		return fmt.Sprintf("freshet hint cache=%s is ignored: it is on or off", value)
+	case "consistency", "cache_ttl", "max_staleness":
+		return fmt.Sprintf("freshet hint %s is ignored: it can't be given in a comment yet; use SET freshet.%s", key, key)
+	}
+	return fmt.Sprintf("freshet hint %q is ignored: there is no such key (there are route and cache)", key)
+}

@@ -2,19 +2,6 @@ package router
 
 import "github.com/freshet/freshet/router/catalog"
 
-// Context is what a plan depends on besides the text and the catalog.
-type Context struct {
-	// Role is the effective role (current_user).
-	Role string
-	// SearchPath is the effective search path, as catalog.Snapshot.EffectiveSearchPath gives it.
-	SearchPath []string
-	// ParamTypes are the type OIDs declared in Parse; 0, or none at all: not declared.
-	ParamTypes []uint32
-}
-
-// ID returns a hash of the context, for Key. Work it out when the context changes, not once per query.
-func (c Context) ID() Fingerprint { return Fingerprint{} }
-
 // Planner makes plans. It is safe for concurrent use.
 type Planner struct {
 	src func() *catalog.Snapshot

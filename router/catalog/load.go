@@ -40,7 +40,7 @@ func Load(ctx context.Context, conn *pgx.Conn) (*Snapshot, error) {
 		castsTo:     map[uint32][]*Cast{},
 		roles:       map[string]*role{},
 		roleByOID:   map[uint32]*role{},
-		unreadable:  map[string]bool{},
+		relsNamed:   map[string][]*Relation{},
 	}}
 	for _, step := range []struct {
 		what string

@@ -19,9 +19,7 @@ func (l *loader) relations(ctx context.Context) error {
 			r.Options = nil
 			l.s.relations[rel.OID] = &rel
 			l.s.relByName[qualifiedName{rel.Schema, rel.Name}] = &rel
-			if rel.Persistence == Unlogged || rel.Kind == KindForeignTable || rel.Kind == KindSequence {
-				l.s.unreadable[rel.Name] = true
-			}
+			l.s.relsNamed[rel.Name] = append(l.s.relsNamed[rel.Name], &rel)
 		})
 }
 

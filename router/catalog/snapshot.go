@@ -24,6 +24,7 @@ type Snapshot struct {
 	schemas     map[string]*Schema
 	relations   map[uint32]*Relation
 	relByName   map[qualifiedName]*Relation
+	relsNamed   map[string][]*Relation
 	functions   map[uint32]*Function
 	funcsByName map[string][]*Function
 	types       map[uint32]*Type
@@ -34,7 +35,6 @@ type Snapshot struct {
 	roles       map[string]*role
 	roleByOID   map[uint32]*role
 	settings    []roleSetting
-	unreadable  map[string]bool // names of relations that a standby or the cache can't answer from
 }
 
 type qualifiedName struct{ schema, name string }
@@ -50,6 +50,9 @@ func (s *Snapshot) Relation(oid uint32) *Relation { return s.relations[oid] }
 func (s *Snapshot) RelationByName(schema, name string) *Relation {
 	return s.relByName[qualifiedName{schema, name}]
 }
+
+// RelationsNamed returns every relation of that name, in any schema.
+func (s *Snapshot) RelationsNamed(name string) []*Relation { return s.relsNamed[name] }
 
 // FindRelation returns the first relation of that name in the schemas of path, or nil.
 func (s *Snapshot) FindRelation(path []string, name string) *Relation {
@@ -124,10 +127,6 @@ func (s *Snapshot) UserCasts(yield func(*Cast) bool) {
 		}
 	}
 }
-
-// NamesUnreadable tells whether name is that of some relation, in any schema, which a standby can't read or which changes
-// without WAL: unlogged and foreign tables, and sequences. It is meant for function bodies, which are looked at as text.
-func (s *Snapshot) NamesUnreadable(name string) bool { return s.unreadable[name] }
 
 // Relations calls yield for every relation.
 func (s *Snapshot) Relations(yield func(*Relation) bool) {
