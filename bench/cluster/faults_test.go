@@ -135,7 +135,7 @@ func TestFrozenNodeIsSilentUntilThawed(t *testing.T) {
 		}
 		select {
 		case err := <-answered:
-			t.Errorf("%s: a frozen backend has answered: %v", n.Name(), err)
+			t.Fatalf("%s: a frozen backend has answered: %v", n.Name(), err)
 		default:
 		}
 		must(t, n.Thaw())

@@ -43,7 +43,7 @@ func (c *Cluster) spawn(sig, logPath, path string, args ...string) (*process, er
 }
 
 // command is a program that will run as the cluster's account, known to the
-// watchdog. It is killed when ctx ends.
+// watchdog, which stops it with sig. It is killed when ctx ends.
 func (c *Cluster) command(ctx context.Context, sig, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", announceScript, sig, path}, args...)...)
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = c.dir, serverEnv(), c.account.attr()

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // template is a fresh data directory: initdb takes seconds, a copy
@@ -94,7 +96,7 @@ func (c *Cluster) makeTemplate(ctx context.Context, dir string) error {
 		return err
 	}
 	err = c.runTool(ctx, fmt.Sprintf(setupSQL, appPassword), "postgres", "--single", "-D", data,
-		"-c", "fsync=off", "-c", "exit_on_error=on", "postgres")
+		"-c", "fsync=off", "-c", "exit_on_error=on", "-c", "dynamic_shared_memory_type=mmap", "postgres")
 	if err != nil {
 		return err
 	}
@@ -103,7 +105,10 @@ func (c *Cluster) makeTemplate(ctx context.Context, dir string) error {
 
 // runTool runs one of Postgres' programs, as the account, to its end.
 func (c *Cluster) runTool(ctx context.Context, stdin, name string, args ...string) error {
-	cmd := c.command(ctx, "KILL", filepath.Join(c.bin, name), args...)
+	// SIGTERM lets it, and what it has started, remove its shared memory.
+	cmd := c.command(ctx, "TERM", filepath.Join(c.bin, name), args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,6 +78,20 @@ func running(dir string) []string {
 	return found
 }
 
+// segmentsOf lists the System V shared memory segments that processes have made.
+func segmentsOf(pids []int) []string {
+	var found []string
+	b, _ := os.ReadFile("/proc/sysvipc/shm") // Linux only
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			if pid, err := strconv.Atoi(f[4]); err == nil && slices.Contains(pids, pid) { // cpid
+				found = append(found, line)
+			}
+		}
+	}
+	return found
+}
+
 // TestNothingIsLeftWhenTheOwnerIsKilled: servers and folder go after SIGKILL.
 func TestNothingIsLeftWhenTheOwnerIsKilled(t *testing.T) {
 	existing, err := os.MkdirTemp("", "freshet-test-")
@@ -118,6 +133,9 @@ func TestNothingIsLeftWhenTheOwnerIsKilled(t *testing.T) {
 				return err == nil && len(left) == 0
 			})
 			eventually(t, "servers have ended", func() bool { return len(running(used)) == 0 })
+			if left := segmentsOf(pids); len(left) > 0 {
+				t.Errorf("shared memory is left: %q", left)
+			}
 		})
 	}
 }
@@ -125,14 +143,14 @@ func TestNothingIsLeftWhenTheOwnerIsKilled(t *testing.T) {
 // TestNothingIsLeftWhenTheOwnerIsKilledAtAnyMoment: also in the middle of a
 // start, initdb included.
 func TestNothingIsLeftWhenTheOwnerIsKilledAtAnyMoment(t *testing.T) {
-	for range 8 {
+	for range 5 {
 		root, err := os.MkdirTemp("", "freshet-test-")
 		must(t, err)
 		must(t, os.Chmod(root, 0o755))
 		dir := filepath.Join(root, "cluster")
 		cmd, _ := startVictim(t, dir, "XDG_CACHE_HOME="+root+"/cache")
 		// Any moment is a good one.
-		time.Sleep(time.Duration(rand.Int64N(int64(3 * time.Second))))
+		time.Sleep(time.Duration(rand.Int64N(int64(2 * time.Second))))
 		must(t, cmd.Process.Kill())
 		_ = cmd.Wait() // it was killed
 		eventually(t, "folder is gone and servers have ended", func() bool {
