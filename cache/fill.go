@@ -9,16 +9,12 @@ import (
 	"github.com/freshet/freshet/consistency"
 )
 
-// Why a fill came to nothing. Store wraps consistency's own error where the
-// probe can't be judged.
+// Why a fill came to nothing. Besides these: what consistency.Table.Contains
+// says when the fill can't be judged (ErrNotServing, ErrGap, ErrTimeline,
+// ErrTooOld), wrapped.
 var (
 	// ErrTooBig: the answer is bigger than the limit.
 	ErrTooBig = errors.New("cache: answer larger than the limit of an entry")
-	// ErrNotServing: the feed isn't caught up, so nothing that is stored could
-	// be judged.
-	ErrNotServing = errors.New("cache: the feed is not caught up")
-	// ErrEpoch: there was a gap in the feed between Begin and Store.
-	ErrEpoch = errors.New("cache: the feed had a gap while the answer was under way")
 	// ErrUncovered: the feed doesn't cover, or no longer covers, one of the
 	// relations.
 	ErrUncovered = errors.New("cache: a relation is not covered by the feed")
@@ -90,12 +86,13 @@ const (
 
 // Begin starts the capture of an answer that depends on these relations and
 // will be found under key (which is copied). It has to be called before the
-// probe's question is sent. An error (ErrNotServing, ErrUncovered, ErrTooBig)
+// probe's question is sent. An error (consistency.ErrNotServing, ErrUncovered,
+// ErrTooBig)
 // says that nothing can be stored now; the Fill is idle then.
 func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, relations []uint32) error {
 	f.Abandon()
 	if !t.Serving() {
-		return ErrNotServing
+		return consistency.ErrNotServing
 	}
 	if len(key) > fills.limit {
 		return ErrTooBig
@@ -198,14 +195,10 @@ func (f *Fill) Store(p consistency.Probe) error {
 	if err != nil {
 		return fmt.Errorf("cache: answer not stored: %w", err)
 	}
-	// After Contains, so that what changes in between is noticed here; what
-	// changes from here on stamps a cell with a number above seq.
-	if f.table.Epoch() != p.Epoch {
-		return ErrEpoch
-	}
-	if !f.table.Serving() {
-		return ErrNotServing
-	}
+	// Contains has also refused what a gap in the feed, or its being behind,
+	// makes impossible to judge. Whatever happens from here on stamps a cell
+	// with a number above seq. The end of coverage has done so already; this
+	// only keeps out what could never be served.
 	for _, c := range f.deps[1:] {
 		if !c.Covered() {
 			return ErrUncovered
