@@ -87,8 +87,7 @@ const (
 // Begin starts the capture of an answer that depends on these relations and
 // will be found under key (which is copied). It has to be called before the
 // probe's question is sent. An error (consistency.ErrNotServing, ErrUncovered,
-// ErrTooBig)
-// says that nothing can be stored now; the Fill is idle then.
+// ErrTooBig) says that nothing can be stored now; the Fill is idle then.
 func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, relations []uint32) error {
 	f.Abandon()
 	if !t.Serving() {
@@ -110,8 +109,12 @@ func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, relations [
 	// Position before Applied, which Begin reads: the feed publishes them in
 	// the other order, so that whatever ended at or before `reached` is among
 	// the commits up to probe.Began.
+	epoch := t.Epoch()
 	f.reached = t.Position()
 	f.probe = t.Begin()
+	if f.probe.Epoch != epoch { // a gap just now: it was the old stream's
+		f.reached = 0
+	}
 	f.fills, f.table = fills, t
 	f.buf = fills.lend()
 	*f.buf = append((*f.buf)[:0], key...)
