@@ -39,5 +39,5 @@ fuzz: ## each fuzz test for FUZZTIME (30s)
 ci: ## what has to hold before a change goes in
 	@.ci/run
 
-clean: ## remove what was built
-	rm -rf bin
+clean: ## remove what was built, and what tests have cached
+	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/freshet" "$$HOME/Library/Caches/freshet"

@@ -219,6 +219,7 @@ func TestFailedStartSaysWhyAndCleansUp(t *testing.T) {
 			if tt.o.Dir == "" {
 				tt.o.Dir = dir
 			}
+			tt.o.Cache = true
 			c, err := cluster.Start(ctx, tt.o)
 			if err == nil {
 				_ = c.Stop()
@@ -241,7 +242,7 @@ func TestKeepLeavesACleanlyStoppedCluster(t *testing.T) {
 	dir, err := os.MkdirTemp("", "freshet-test-")
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	c, err := cluster.Start(withTimeout(t), cluster.Options{Dir: dir, Keep: true})
+	c, err := cluster.Start(withTimeout(t), cluster.Options{Dir: dir, Keep: true, Cache: true})
 	must(t, err)
 	must(t, c.Stop())
 	if tail := c.Primary().LogTail(1000); !strings.Contains(tail, "database system is shut down") {

@@ -31,6 +31,5 @@
 //	}
 //
 // Every cluster has the superuser Superuser, and the ordinary role App which
-// owns the database App; both log in with passwords (SCRAM), which are random
-// and the same for all clusters of one user on one machine.
+// owns the database App; both log in with passwords (SCRAM), which are random.
 package cluster

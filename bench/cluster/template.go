@@ -19,8 +19,8 @@ import (
 
 // template is a fresh data directory: initdb takes seconds, a copy
 // takes a tenth of one. It holds the roles and the database that every
-// cluster has. Where the user's cache folder can be written, it is kept there
-// for the next process.
+// cluster has. With Options.Cache it is kept in the user's cache folder, where
+// that can be written, for the next process.
 type template struct {
 	data                  string
 	password, appPassword string
@@ -42,9 +42,10 @@ func (c *Cluster) template(ctx context.Context) (*template, error) {
 	if err != nil {
 		return nil, err
 	}
+	// initdb finds its files from where it is, hence the folder.
 	key := fmt.Sprintf("%s\n%s\n%s\n%s", out, c.bin, initdbArgs, setupSQL)
 	cached := ""
-	if dir, err := os.UserCacheDir(); err == nil {
+	if dir, err := os.UserCacheDir(); err == nil && c.opts.Cache {
 		cached = filepath.Join(dir, "freshet", fmt.Sprintf("postgres-%d-%x", c.version, sha256.Sum256([]byte(key)))[:40])
 		if t, err := openTemplate(cached); err == nil {
 			return t, nil

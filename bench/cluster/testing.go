@@ -23,6 +23,7 @@ type TB interface {
 // test fails, the end of each server's log is shown.
 func ForTest(t TB, o Options) *Cluster {
 	t.Helper()
+	o.Cache = true
 	c, err := Start(context.Background(), o)
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -67,7 +68,9 @@ func (s *Shared) Get(t TB) *Cluster {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.c == nil && s.mu.err == nil {
-		s.mu.c, s.mu.err = Start(context.Background(), s.Options)
+		o := s.Options
+		o.Cache = true
+		s.mu.c, s.mu.err = Start(context.Background(), o)
 	}
 	if s.mu.err != nil {
 		t.Fatalf("%v", s.mu.err)
