@@ -129,9 +129,7 @@ func dial(ctx context.Context, t Target) (net.Conn, error) {
 // watch makes the end of ctx the end of what is read from and written to conn. release ends that and removes the
 // deadline, or returns an error if the end was there before.
 func watch(ctx context.Context, conn net.Conn) (release func() error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
-	}
+	// No deadline is set beforehand: it could pass a moment before ctx ends, and look like a failure of the network.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return func() error {
 		if !stop() {
