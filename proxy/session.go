@@ -145,6 +145,7 @@ type unit struct {
 	steps       []step // of an extended unit
 	hasSync     bool   // its Sync has come
 	streaming   bool   // it is passed on as it comes
+	begun       bool   // something of it has been sent
 	skipping    bool   // the server skips to Sync
 	scan        router.Scan
 	plan        *router.Plan // nil when there are several
@@ -425,6 +426,7 @@ func (s *Session) nextUnit(p []byte) int {
 		}
 		s.begin()
 		s.unit.simple = true
+		s.unnamed = nil // as Postgres does
 		s.simple(p[:n])
 		return n
 	case wire.MsgFunctionCall:

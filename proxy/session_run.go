@@ -237,6 +237,7 @@ func (s *Session) send() {
 		s.queueProbe()
 	}
 	s.phase = phaseRunning
+	u.begun = true
 	if u.simple {
 		s.local.out = append(s.local.out, u.buf...)
 		s.expect(expect{kind: exQuery})
@@ -304,10 +305,15 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		name := string(p.Name)
 		switch {
 		case st.again:
-			// The server must fail at this place too, so that what follows is skipped and what went before is rolled back.
+			// Everything else that may be wrong with it comes before the name in Postgres. The server must fail at this place too, so
+			// that what follows is skipped and what went before is rolled back.
+			out = s.checkParse(out, p, st.st)
 			out = s.poison(out)
-			s.expect(expect{kind: exParse, replace: wire.Errorf("42P05", "prepared statement %q already exists", name)})
+			s.expect(expect{kind: exParse, st: st.st, replace: wire.Errorf("42P05", "prepared statement %q already exists", name)})
 		case local != nil || s.hasPrepared(c, st.st):
+			if s.tx == wire.TxFailed {
+				out = s.checkParse(out, p, st.st) // nearly everything is refused now
+			}
 			s.expect(expect{kind: exLocal, local: parseComplete, st: st.st, name: name, registers: true})
 		default:
 			out, _ = wire.AppendParseAs(out, p, []byte(st.st.name))
@@ -370,6 +376,13 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 	s.local.out = out
 }
 
+// checkParse appends a Parse of which only an error matters.
+func (s *Session) checkParse(out []byte, p wire.Parse, st *statement) []byte {
+	out, _ = wire.AppendParseAs(out, p, nil)
+	s.expect(expect{kind: exParse, swallow: true, st: st})
+	return out
+}
+
 // poison appends a message that fails on every server, in the place of one that we know to be wrong. The error is
 // replaced by the right one on its way back.
 func (s *Session) poison(out []byte) []byte {
@@ -411,7 +424,7 @@ func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
 		return false
 	}
 	for i := len(s.q) - 1; i >= s.qHead; i-- {
-		if e := &s.q[i]; e.kind == exParse && e.st != nil && e.st.name == st.name {
+		if e := &s.q[i]; e.kind == exParse && e.prepared != 0 && e.st != nil && e.st.name == st.name {
 			return e.st == st
 		}
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
@@ -327,7 +328,9 @@ func (s *Session) toClientQuietly(msg []byte) {
 
 // prepared notes that a Parse has succeeded, on the server connection and for the client.
 func (s *Session) prepared(e *expect) {
-	if e.prepared != 0 {
+	if e.prepared == 0 {
+		s.conn.Unnamed = 0
+	} else {
 		if e.st != nil && e.st.name == "" {
 			s.conn.Unnamed = e.st.id
 		} else {
@@ -444,13 +447,36 @@ func (s *Session) serverError(e *expect, msg []byte) {
 	if e.replace != nil {
 		s.toClient(e.replace.AppendTo(nil))
 	} else {
-		s.toClient(msg)
+		s.toClient(s.withClientNames(msg))
 	}
 	s.copyEnded()
 	if e.kind != exQuery {
 		u.skipping = true
 		s.skipToSync()
 	}
+}
+
+// withClientNames gives prepared statements in an error the names by which the client knows them.
+func (s *Session) withClientNames(msg []byte) []byte {
+	if !bytes.Contains(msg, []byte(`"`+statementPrefix)) {
+		return msg
+	}
+	e, err := wire.DecodeError(wire.Body(msg))
+	if err != nil {
+		return msg
+	}
+	rename := func(server, client string) {
+		e.Message = strings.ReplaceAll(e.Message, `"`+server+`"`, `"`+client+`"`)
+	}
+	for name, st := range s.named {
+		rename(st.name, name)
+	}
+	for i := range s.overlay {
+		if st := s.overlay[i].st; st != nil {
+			rename(st.name, s.overlay[i].name)
+		}
+	}
+	return e.AppendTo(nil)
 }
 
 // skipToSync drops what the server won't answer after an error: everything up to the next Sync.

@@ -82,7 +82,7 @@ func (s *Session) Planned(req PlanRequest, plan *router.Plan) {
 	switch {
 	case s.unit.simple:
 		s.simplePlanned(s.unit.buf, s.unit.scan, plan)
-	case s.unit.streaming:
+	case s.unit.streaming && s.unit.begun:
 		s.phase = phaseStreaming
 		s.streamPlanned(req.statement, plan)
 	default:

@@ -45,6 +45,9 @@ func newStatement(id uint64, name string, text []byte, oids []byte, lexer *route
 	return st
 }
 
+// statementPrefix begins the names of clients' statements on server connections.
+const statementPrefix = "freshet_s"
+
 // statements interns named prepared statements for the whole process. Safe for concurrent use.
 type statements struct {
 	mu struct {
@@ -80,7 +83,7 @@ func (s *statements) intern(text, oids []byte, lexer *router.Lexer) *statement {
 	if st == nil {
 		s.mu.next++
 		id := s.mu.next
-		st = &internedStatement{statement: newStatement(id, "freshet_"+strconv.FormatUint(id, 36), text, oids, lexer)}
+		st = &internedStatement{statement: newStatement(id, statementPrefix+strconv.FormatUint(id, 36), text, oids, lexer)}
 		s.mu.byKey[string(key)] = st
 	}
 	st.refs++
