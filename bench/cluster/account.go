@@ -43,7 +43,7 @@ func lookupAccount(name string) (account, error) {
 		}
 		return account{name: n, uid: uid, gid: gid, other: true}, nil
 	}
-	return account{}, fmt.Errorf("Postgres doesn't run as root, and there is no account to run it: %w", errors.Join(errs...))
+	return account{}, fmt.Errorf("no account to run Postgres, which refuses to be run by root: %w", errors.Join(errs...))
 }
 
 // attr are the process attributes of a server: the account, and a session of
