@@ -30,6 +30,10 @@
 //		…
 //	}
 //
+// While a cluster is up, each of its servers is waited for by a goroutine, which
+// goleak.VerifyNone in a single test is told to pass over with
+// goleak.IgnoreAnyFunction("github.com/freshet/freshet/bench/cluster.(*process).reap").
+//
 // Every cluster has the superuser Superuser, and the ordinary role App which
 // owns the database App; both log in with passwords (SCRAM), which are random.
 package cluster
