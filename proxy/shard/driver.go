@@ -47,10 +47,14 @@ func newDriver(nc net.Conn) *driver {
 	return g
 }
 
+// largeReads are shared by all drivers. What is lost when one is closed in mid-stream, the collector finds.
+var largeReads = sync.Pool{New: func() any { return new([largeRead]byte) }}
+
 // reader reads until the end or an error, which it hands over like data.
 func (g *driver) reader() {
 	small := make([]byte, smallRead)
 	buf := small
+	var large *[largeRead]byte // while buf is it
 	for {
 		n, err := g.nc.Read(buf)
 		if n == 0 && err == nil {
@@ -68,10 +72,13 @@ func (g *driver) reader() {
 		case <-g.stop:
 			return
 		}
-		if n < len(buf) {
-			buf = small
-		} else if len(buf) < largeRead {
-			buf = make([]byte, largeRead)
+		switch {
+		case n < len(buf) && large != nil:
+			largeReads.Put(large)
+			large, buf = nil, small
+		case n == len(buf) && large == nil:
+			large = largeReads.Get().(*[largeRead]byte)
+			buf = large[:]
 		}
 	}
 }
@@ -141,6 +148,10 @@ func (g *driver) news(l *Loop) {
 	}
 	g.mu.told = false
 	c := g.mu.c
+	if c.state == dead { // about to move on (or to be closed): the news goes along
+		g.mu.Unlock()
+		return
+	}
 	written, buf, n, err := g.mu.written, g.mu.buf, g.mu.n, g.mu.outErr
 	g.mu.written, g.mu.buf = false, nil
 	g.mu.Unlock()
@@ -198,9 +209,6 @@ func (c *Conn) handOver() {
 
 // wrote is called when the writer is done with a buffer.
 func (c *Conn) wrote(p []byte, n int, err error) {
-	if c.state == dead {
-		return
-	}
 	c.inflight, c.blocked = 0, false
 	c.loop.count.out += uint64(n)
 	c.loop.buffers.put(p)

@@ -47,9 +47,12 @@ func (o Options) withDefaults() Options {
 // goroutine that is in Run.
 type Loop struct {
 	opts Options
-	ep   *epoll        // nil: portable
-	bell chan struct{} // portable: wakes the loop
+	ep   *epoll // nil: portable
 	mail mailbox
+
+	// Portable:
+	bell  chan struct{} // wakes the loop
+	alarm *time.Timer   // the same, after a time; made on first use
 
 	now  int64     // wall clock, Unix nanoseconds, at the start of the turn
 	mono int64     // nanoseconds since base by the monotonic clock, at the start of the turn
@@ -206,11 +209,15 @@ func (l *Loop) await(timeout time.Duration) {
 		<-l.bell
 		return
 	}
-	t := time.NewTimer(timeout)
-	defer t.Stop()
+	if l.alarm == nil {
+		l.alarm = time.NewTimer(timeout)
+	} else {
+		l.alarm.Reset(timeout)
+	}
 	select {
 	case <-l.bell:
-	case <-t.C:
+		l.alarm.Stop()
+	case <-l.alarm.C:
 	}
 }
 
