@@ -58,6 +58,9 @@ var planSwitches = map[string]string{
 	"h": "enable_hashjoin",
 }
 
+// euro is what -e stands for.
+var euro = wire.Param{Name: "datestyle", Value: "euro"}
+
 // parseSwitches reads the server's command-line switches as far as they are settings that a session can have
 // (process_postgres_switches): -c name=value, --name=value, and those of the others that ordinary users may give.
 func parseSwitches(args []string) ([]wire.Param, error) {
@@ -71,8 +74,10 @@ func parseSwitches(args []string) ([]wire.Param, error) {
 		for cluster = cluster[1:]; cluster != ""; {
 			c := cluster[0]
 			cluster = cluster[1:]
-			if c == 'e' { // the only one without a value
-				settings = append(settings, wire.Param{Name: "datestyle", Value: "euro"})
+			if c == 'e' { // the only one without a value; once is as good as ten thousand times
+				if n := len(settings); n == 0 || settings[n-1] != euro {
+					settings = append(settings, euro)
+				}
 				continue
 			}
 			value := cluster
