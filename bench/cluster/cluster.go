@@ -68,7 +68,8 @@ type Options struct {
 	// be. Default: postgres, else nobody. Without root it must be empty.
 	Account string
 
-	// Log hears what is being done, a line at a time. Default: nobody.
+	// Log hears what is being done, a line at a time, and never two at once.
+	// Default: nobody.
 	// What the servers say is in files, see Node.LogTail.
 	Log io.Writer
 }
@@ -90,6 +91,8 @@ type Cluster struct {
 
 	primary   atomic.Pointer[Node]
 	databases atomic.Int32 // made by NewDatabase
+
+	logMu sync.Mutex // held while something is written to opts.Log
 
 	stopOnce sync.Once
 	stopErr  error
@@ -352,7 +355,10 @@ func (c *Cluster) Redis() *Redis { return c.redis }
 func (c *Cluster) Program(name string) (string, error) { return findProgram(c.bin, name) }
 
 func (c *Cluster) logf(format string, args ...any) {
-	if c.opts.Log != nil {
-		fmt.Fprintf(c.opts.Log, "cluster: "+format+"\n", args...)
+	if c.opts.Log == nil {
+		return
 	}
+	c.logMu.Lock()
+	defer c.logMu.Unlock()
+	fmt.Fprintf(c.opts.Log, "cluster: "+format+"\n", args...)
 }
