@@ -11,7 +11,7 @@ type Commit struct {
 }
 
 // Apply gives the commit the next number, stamps the cells, and then moves the position to its end. Commits come in the order
-// of the WAL. A commit during a gap is a bug of the feed.
+// of the WAL.
 func (t *Table) Apply(c Commit) Seq {
 	t.mu.Lock()
 	seq := t.mu.ring.push(t.completeLocked(c.XID), c.End)
@@ -39,14 +39,19 @@ func (t *Table) completeLocked(xid uint32) uint64 {
 // KeepAlive says that everything up to lsn has been applied, though there was nothing to apply.
 func (t *Table) KeepAlive(lsn LSN) { t.Advance(lsn) }
 
-// Gap says that commits may be missing from now on: the connection is lost, or the primary another. Everything filled up to
-// now is stale, nothing is covered, nothing served, and fills under way will be refused.
+// Gap says that commits may be missing from now on: the primary is another one, or the feed has to begin anew. Everything
+// filled up to now is stale, nothing is covered, nothing served, and fills under way will be refused. May be called from
+// anywhere; what the feed still applies afterwards doesn't matter, until it calls Start.
 func (t *Table) Gap() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.gapLocked()
+}
+
+func (t *Table) gapLocked() {
 	t.serving.Store(false)
 	seq := t.mu.ring.last + 1
-	t.mu.ring.begin(seq, never, never) // refuses everything, until Start
+	t.mu.ring.begin(seq, never, never) // refuses everything
 	for _, c := range t.mu.relations {
 		c.covered.Store(false)
 	}
@@ -56,20 +61,21 @@ func (t *Table) Gap() {
 	t.Reset() // the epoch last: see Begin
 }
 
-// Start is where a feed takes up a stream of commits after a Gap.
+// Start is where a feed takes up a stream of commits.
 type Start struct {
 	From     LSN    // commits that end up to here will not come
 	NextXID  uint64 // those commits, and whatever else is not in the stream, have lower xids
 	Timeline uint32
 }
 
-// Start ends the gap for the feed; SetServing does for everybody else. Fills that might lack a commit which will not come
-// are refused: on a replica if it had not replayed From, on the primary until all xids below NextXID have ended. (Not the
-// snapshot's xmax: a commit whose record is in the WAL before From can wait for a synchronous standby, with an xid
-// above it.)
+// Start is a Gap that ends, for the feed; for everybody else SetServing ends it. Fills that might lack a commit which will
+// not come are refused: on a replica if it had not replayed From, on the primary until all xids below NextXID have ended.
+// (The snapshot's xmax wouldn't do for NextXID: a commit whose record is in the WAL before From, and which waits for a
+// synchronous standby, can have an xid above it.)
 func (t *Table) Start(s Start) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.gapLocked()
 	t.mu.ring.begin(t.mu.ring.last, s.NextXID, s.From)
 	t.mu.newestXID = s.NextXID
 	t.timeline.Store(s.Timeline)

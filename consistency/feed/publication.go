@@ -1,0 +1,93 @@
+package feed
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// publication is what the feed's publication is at the moment.
+type publication struct {
+	members   []member
+	uncovered []Uncovered
+}
+
+// publicationSQL lists the relations in the publication, each with its identity (see member), and the reason why it isn't
+// published completely, if there is one. Partitions are listed, as it is their OIDs that changes come with; and the
+// partitioned tables, of which there is nothing to see in the stream, if all their partitions are published.
+//
+// %FILTERS%, %COLUMNS% and %SCHEMAS% are what version 15 has added.
+const publicationSQL = `
+WITH p AS (SELECT *, xmin FROM pg_publication WHERE pubname = $1),
+listed AS (
+	SELECT DISTINCT ON (c.oid) c.oid, n.nspname, c.relname,
+		concat_ws(' ', p.oid, p.xmin, c.relnamespace, c.relpersistence,
+			(SELECT string_agg(concat(r.oid, '.', r.xmin), ',' ORDER BY r.oid) FROM pg_publication_rel r
+				WHERE r.prpubid = p.oid AND r.prrelid = ANY (chain.oids)),
+			%SCHEMAS%
+			(SELECT string_agg(concat(i.inhparent, '.', i.xmin), ',' ORDER BY i.inhparent) FROM pg_inherits i
+				WHERE i.inhrelid = c.oid AND c.relispartition)) AS identity,
+		CASE
+			WHEN c.relpersistence <> 'p' THEN 'it is not a permanent table'
+			WHEN NOT (p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate)
+				THEN 'the publication doesn''t publish all of insert, update, delete and truncate'
+			WHEN p.pubviaroot AND (c.relispartition OR c.relkind = 'p') THEN 'the publication has publish_via_partition_root'
+			%FILTERS%
+			ELSE ''
+		END AS reason
+	FROM p
+	CROSS JOIN LATERAL pg_get_publication_tables(p.pubname) t
+	JOIN pg_class c ON c.oid = t.relid
+	JOIN pg_namespace n ON n.oid = c.relnamespace
+	CROSS JOIN LATERAL (SELECT CASE WHEN c.relispartition
+		THEN ARRAY(SELECT a.relid::oid FROM pg_partition_ancestors(c.oid) a) ELSE ARRAY[c.oid] END AS oids) chain
+)
+SELECT oid, nspname::text, relname::text, identity, reason FROM listed
+UNION ALL
+SELECT c.oid, n.nspname::text, c.relname::text,
+	(SELECT concat('tree ', md5(string_agg(concat(l.relid::oid, '.', i.xmin), ',' ORDER BY l.relid)))
+		FROM pg_partition_tree(c.oid) l LEFT JOIN pg_inherits i ON i.inhrelid = l.relid), ''
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'p' AND c.relpersistence = 'p' AND EXISTS (SELECT FROM p)
+	AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) l WHERE l.isleaf AND l.relid NOT IN (SELECT oid FROM listed WHERE reason = ''))
+	AND c.oid NOT IN (SELECT oid FROM listed)`
+
+func publicationSQLFor(version int) string {
+	var filters, schemas string
+	if version >= 150000 {
+		filters = `
+			WHEN EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = ANY (chain.oids) AND r.prqual IS NOT NULL)
+				THEN 'the publication has a row filter for it'
+			WHEN EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = ANY (chain.oids) AND r.prattrs IS NOT NULL)
+				THEN 'the publication has a column list for it'`
+		schemas = `(SELECT string_agg(concat(s.oid, '.', s.xmin), ',' ORDER BY s.oid) FROM pg_publication_namespace s
+				JOIN pg_class a ON a.relnamespace = s.pnnspid WHERE s.pnpubid = p.oid AND a.oid = ANY (chain.oids)),`
+	}
+	return strings.NewReplacer("%FILTERS%", filters, "%SCHEMAS%", schemas).Replace(publicationSQL)
+}
+
+// readPublication reads what is published.
+func (f *Feed) readPublication(ctx context.Context, l *link) (publication, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.ConnectTimeout)
+	defer cancel()
+	var p publication
+	rows, err := l.sql.Query(ctx, publicationSQLFor(l.version), f.cfg.Publication)
+	if err != nil {
+		return p, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var oid uint32
+		var schema, name, identity, reason string
+		if err := rows.Scan(&oid, &schema, &name, &identity, &reason); err != nil {
+			return p, err
+		}
+		if reason == "" {
+			p.members = append(p.members, member{oid, identity})
+		} else {
+			p.uncovered = append(p.uncovered, Uncovered{oid, pgx.Identifier{schema, name}.Sanitize(), reason})
+		}
+	}
+	return p, rows.Err()
+}

@@ -1,0 +1,146 @@
+package feed
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/freshet/freshet/consistency"
+)
+
+// The messages within the replication stream (protocol manual, "Streaming Replication Protocol").
+const (
+	streamData      = 'w'
+	streamKeepalive = 'k'
+	streamStatus    = 'r'
+)
+
+// How often the server is told how far we are: so that a permanent slot lets go of its WAL, so that the walsender knows that
+// we live, and so that commits don't wait long for us where synchronous_standby_names is '*'.
+const (
+	statusSoonest = 10 * time.Millisecond
+	statusLatest  = 10 * time.Second
+)
+
+// stream is the replication connection, from when the server has begun to send.
+//
+// run reads; report may be called from elsewhere meanwhile. Closing the connection ends run.
+type stream struct {
+	conn     net.Conn
+	frontend *pgproto3.Frontend
+	table    *consistency.Table
+	decoder  decoder
+	commits  *atomic.Uint64
+
+	mu struct { // of those who write to the connection
+		sync.Mutex
+		sent   consistency.LSN
+		sentAt time.Time
+		buf    [39]byte
+	}
+}
+
+func newStream(conn *pgconn.PgConn, table *consistency.Table, commits *atomic.Uint64) *stream {
+	return &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, commits: commits}
+}
+
+// run applies what comes until the connection ends or says something that isn't understood.
+func (s *stream) run() error {
+	for {
+		m, err := s.frontend.Receive()
+		if err != nil {
+			return fmt.Errorf("replication connection: %w", err)
+		}
+		switch m := m.(type) {
+		case *pgproto3.CopyData:
+			if err := s.data(m.Data); err != nil {
+				return err
+			}
+		case *pgproto3.ErrorResponse:
+			return pgconn.ErrorResponseToPgError(m)
+		case *pgproto3.CopyDone:
+			return errors.New("the server ended the replication stream")
+		case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		default:
+			return fmt.Errorf("replication connection: unexpected %T", m)
+		}
+	}
+}
+
+func (s *stream) data(d []byte) error {
+	if len(d) == 0 {
+		return errShort
+	}
+	body := d[1:]
+	demanded := false
+	switch d[0] {
+	case streamData: // start, end, time, message. (Start and end are no positions of ours: they are those of a change.)
+		if len(body) < 24 {
+			return errShort
+		}
+		commit, err := s.decoder.message(body[24:])
+		if err != nil {
+			return err
+		}
+		if commit == nil {
+			return nil
+		}
+		s.table.Apply(*commit)
+		s.commits.Add(1)
+	case streamKeepalive: // end, time, whether a reply is wanted
+		if len(body) < 17 {
+			return errShort
+		}
+		// All that committed up to there has been sent before it: the walsender puts a transaction on its way when it
+		// comes to the commit record. This is how the position advances when nothing of what is published changes.
+		if !s.decoder.open {
+			s.table.KeepAlive(consistency.LSN(binary.BigEndian.Uint64(body)))
+		}
+		demanded = body[16] != 0
+	default:
+		return fmt.Errorf("replication stream: message of unknown type %q", d[0])
+	}
+	if demanded || s.frontend.ReadBufferLen() == 0 {
+		return s.report(demanded, false)
+	}
+	return nil
+}
+
+// report tells the server how far we are, if that is news and the last time is not too recent; at once with now. ask wants
+// a keepalive in return.
+func (s *stream) report(now, ask bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	position := s.table.Position()
+	since := time.Since(s.mu.sentAt)
+	if !now && !ask && since < statusLatest && (position == s.mu.sent || since < statusSoonest) {
+		return nil
+	}
+	s.mu.sent, s.mu.sentAt = position, time.Now()
+	b := s.mu.buf[:0]
+	b = append(b, 'd', 0, 0, 0, byte(len(s.mu.buf)-1), streamStatus)
+	for range 3 { // written, flushed, applied
+		b = binary.BigEndian.AppendUint64(b, uint64(position))
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(s.mu.sentAt.Sub(postgresEpoch).Microseconds()))
+	if ask {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	if err := s.conn.SetWriteDeadline(s.mu.sentAt.Add(statusLatest)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// postgresEpoch is where Postgres' timestamps begin.
+var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
