@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"time"
 
 	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/proxy/auth"
@@ -205,6 +206,14 @@ func (c *client) AskPosition(sess *consistency.Session, ticket uint64) {
 
 func (c *client) Waker(s *Session, number uint64) func() {
 	return func() { c.post(func() { s.FlightOver(number) }) }
+}
+
+func (c *client) WakeIn(s *Session, d time.Duration, number uint64) {
+	c.loop.After(d, func() {
+		if !c.ended {
+			s.Woken(number)
+		}
+	})
 }
 
 func (c *client) Ended(*Session) {

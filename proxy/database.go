@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sort"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/consistency/feed"
 	"github.com/freshet/freshet/router"
 	"github.com/freshet/freshet/router/catalog"
 	"github.com/freshet/freshet/router/topology"
@@ -45,6 +47,7 @@ type Databases struct {
 type runningDatabase struct {
 	Database
 	watcher *catalog.Watcher
+	feed    *feed.Feed // nil: no cache
 }
 
 // NewDatabases returns an empty set.
@@ -154,7 +157,66 @@ func (d *Databases) Close() {
 	d.wg.Wait()
 }
 
-func (d *Databases) startFeed(r *runningDatabase, log *slog.Logger) {}
+// startFeed has the database's version table follow the WAL.
+func (d *Databases) startFeed(r *runningDatabase, log *slog.Logger) {
+	slot := d.cfg.Slot
+	if slot != "" && len(d.mu.byName) > 1 {
+		// A slot belongs to one database. The first is the service URL's.
+		slot += "_" + r.Name
+	}
+	r.feed = feed.New(feed.Config{
+		PrimaryURL:  func() (string, error) { return d.serviceURL(r.Name) },
+		Publication: d.cfg.Publication,
+		Slot:        slot,
+		Maintain:    true,
+		Logger:      log,
+	}, r.Table)
+	d.cfg.Topology.AddSource(&r.Table.Source)
+	d.wg.Add(1)
+	go func() {
+		defer d.wg.Done()
+		defer d.cfg.Topology.RemoveSource(&r.Table.Source)
+		r.feed.Run(d.ctx)
+	}()
+}
 
-// PrimaryChanged tells the feeds that they follow the wrong server.
-func (d *Databases) PrimaryChanged() {}
+// PrimaryChanged makes everything stale that was cached from another primary, and has the feeds and catalogs follow the new one.
+func (d *Databases) PrimaryChanged() {
+	for _, r := range d.list() {
+		if r.feed != nil {
+			r.feed.PrimaryChanged()
+		}
+		r.watcher.Poke()
+	}
+}
+
+func (d *Databases) list() []*runningDatabase {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := make([]*runningDatabase, 0, len(d.mu.byName))
+	for _, r := range d.mu.byName {
+		list = append(list, r)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
+// DatabaseStatus is a database's picture for metrics and health.
+type DatabaseStatus struct {
+	Name    string
+	Feed    feed.Status
+	Catalog bool // a snapshot is there
+}
+
+// Status returns a momentary picture of all databases. Safe for concurrent use.
+func (d *Databases) Status() []DatabaseStatus {
+	var out []DatabaseStatus
+	for _, r := range d.list() {
+		st := DatabaseStatus{Name: r.Name, Catalog: r.watcher.Current() != nil}
+		if r.feed != nil {
+			st.Feed = r.feed.Status()
+		}
+		out = append(out, st)
+	}
+	return out
+}

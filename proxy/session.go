@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/freshet/freshet/cache"
 	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/proxy/backend"
@@ -33,6 +35,8 @@ type Env interface {
 	AskPosition(sess *consistency.Session, ticket uint64)
 	// Waker returns a function that may be called once, on any goroutine, and leads to FlightOver with the same number.
 	Waker(s *Session, number uint64) func()
+	// WakeIn leads to Woken with the same number after d.
+	WakeIn(s *Session, d time.Duration, number uint64)
 	// Ended says that the session is over and holds nothing any more.
 	Ended(s *Session)
 }
@@ -45,6 +49,7 @@ const (
 	phaseIdle      phase = iota // no unit in hand
 	phasePlanning               // a plan is being made
 	phaseFlight                 // somebody else asks the same question
+	phaseAwaiting               // there is no server that could answer
 	phaseAcquiring              // a server connection is awaited
 	phaseSettling               // the server connection is being brought to the session's settings
 	phaseRunning                // the whole unit has been sent, its replies are coming
@@ -161,6 +166,7 @@ type unit struct {
 	failed   bool // the server has reported an error
 	retrying bool // the rest of the replies is dropped, and the unit is run again
 	attempts int
+	giveUp   int64 // when waiting for a server ends
 	avoid    *topology.Node
 	reason   reason
 	detail   string
@@ -607,7 +613,7 @@ func (s *Session) Cancel() {
 	case phaseRunning, phaseStreaming, phaseCopyIn, phaseSettling:
 		s.cancelled = true
 		s.conn.Cancel()
-	case phaseAcquiring, phaseFlight, phasePlanning:
+	case phaseAcquiring, phaseAwaiting, phaseFlight, phasePlanning:
 		if s.phase == phaseAcquiring {
 			s.env.Leave(s)
 			s.drop()

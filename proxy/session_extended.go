@@ -47,6 +47,7 @@ func (s *Session) extendedUnit(p []byte) int {
 		stream = !complete
 	}
 	if !complete && !stream {
+		s.checkWaiting(p[:off])
 		return 0
 	}
 	s.begin()
@@ -57,6 +58,32 @@ func (s *Session) extendedUnit(p []byte) int {
 	}
 	s.extendedPlan(p[:off], nil, nil)
 	return off
+}
+
+// checkWaiting ends the session if messages that wait for their Sync are malformed: Postgres wouldn't wait either.
+func (s *Session) checkWaiting(p []byte) {
+	for len(p) > 0 {
+		typ, n, _ := wire.Frame(p)
+		body := wire.Body(p[:n])
+		var err error
+		switch typ {
+		case wire.MsgParse:
+			_, err = wire.DecodeParse(body)
+		case wire.MsgBind:
+			_, err = wire.DecodeBind(body)
+		case wire.MsgDescribe:
+			_, err = wire.DecodeDescribe(body)
+		case wire.MsgExecute:
+			_, err = wire.DecodeExecute(body)
+		case wire.MsgClose:
+			_, err = wire.DecodeClose(body)
+		}
+		if err != nil {
+			s.fatal(wire.Fatal("08P01", "invalid message format"))
+			return
+		}
+		p = p[n:]
+	}
 }
 
 // readSteps reads the messages of the unit. False: they are malformed, and the session has ended.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/freshet/freshet/proxy/backend"
 	"github.com/freshet/freshet/proxy/wire"
@@ -46,6 +47,9 @@ func (s *Session) run() {
 		return
 	}
 	node := s.chooseNode()
+	if node == nil && s.awaitNode() {
+		return
+	}
 	if node == nil {
 		s.fail(wire.Errorf("57P03", "no Postgres server can answer this now").
 			WithDetail("The primary isn't known or is down, and no replica may answer: %s.", s.unit.reasonText()).
@@ -53,6 +57,34 @@ func (s *Session) run() {
 		return
 	}
 	s.acquire(node)
+}
+
+// nodeRetry is how often a unit looks again for a server, while there is none.
+const nodeRetry = 20 * time.Millisecond
+
+// awaitNode makes the unit wait for a server: there may be one in a moment, at the start or after a failover. False: it has
+// waited for --pool-wait.
+func (s *Session) awaitNode() bool {
+	u, now := &s.unit, s.env.Now()
+	if u.giveUp == 0 {
+		u.giveUp = now + int64(s.shared.PoolWait)
+	}
+	if now >= u.giveUp {
+		return false
+	}
+	s.phase = phaseAwaiting
+	s.env.WakeIn(s, nodeRetry, u.number)
+	return true
+}
+
+// Woken follows WakeIn.
+func (s *Session) Woken(number uint64) {
+	if s.phase != phaseAwaiting || number != s.unit.number {
+		return
+	}
+	s.phase = phaseIdle
+	s.run()
+	s.pump()
 }
 
 func (u *unit) reasonText() string {
