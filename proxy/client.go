@@ -57,7 +57,7 @@ const protocol32 = 3<<16 | 2
 // start begins the session, on the loop.
 func (c *client) start(a *Admitted, db *Database) {
 	s := c.srv
-	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params)
+	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params, a.Welcome)
 	if err != nil {
 		e, ok := err.(*wire.Error)
 		if !ok {

@@ -14,6 +14,9 @@ type options struct {
 	sessionKey string
 }
 
+// optionNames are the freshet.* settings that can be set.
+var optionNames = []string{"freshet.route", "freshet.cache", "freshet.session_key"}
+
 // isFreshet says whether a setting is one of ours.
 func isFreshet(name string) bool { return strings.HasPrefix(name, "freshet.") }
 

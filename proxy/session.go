@@ -91,8 +91,10 @@ type Session struct {
 	ownKey string // session_key in force; "" for the connection itself
 	wrote  bool   // consistency was told that a write began, and not yet that it ended
 
-	base       *settings    // from the startup packet
-	set        *settings    // in force
+	base       *settings // from the startup packet
+	set        *settings // in force
+	defaults   options   // of freshet.*, as RESET makes them
+	reported   []wire.ParamStatus
 	startup    []wire.Param // base, as it came
 	opts       options      // freshet.* in force
 	optsTx     options      // as they were when the transaction began
@@ -225,24 +227,37 @@ type effect struct {
 	plan *router.Plan
 }
 
-// NewSession makes the session of an admitted client. The startup settings of params are in force.
-func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user string, params []wire.Param) (*Session, error) {
+// NewSession makes the session of an admitted client. The startup settings of params are in force; reported is what a server said
+// about settings when it was logged in to with them.
+func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user string, params []wire.Param, reported []wire.ParamStatus) (*Session, error) {
 	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle}
 	s.cons = shared.NewConsistency()
-	s.opts = shared.Defaults
+	s.defaults = shared.Defaults
+	s.reported = reported
 	s.startup = params
+	if snap := db.Catalog(); snap != nil {
+		// ALTER ROLE … SET, ALTER DATABASE … SET.
+		for _, name := range optionNames {
+			if v, ok := snap.DefaultSetting(user, name); ok {
+				if o, err := s.defaults.with(name, v); err == nil {
+					s.defaults = o
+				}
+			}
+		}
+	}
 	var list []trackedSetting
 	for _, p := range params {
 		if isFreshet(p.Name) {
-			o, err := s.opts.with(p.Name, p.Value)
+			o, err := s.defaults.with(p.Name, p.Value)
 			if err != nil {
 				return nil, err
 			}
-			s.opts = o
+			s.defaults = o
 			continue
 		}
 		list = append(list, trackedSetting{p.Name, setConfigSQL(p.Name, p.Value)})
 	}
+	s.opts = s.defaults
 	s.base = newSettings(dedupe(list))
 	s.watchAll()
 	s.set = s.base

@@ -69,7 +69,7 @@ func (s *Session) answerLocal(out []byte, p *router.Plan, describe bool) ([]byte
 	}
 	change := func(o options) (options, error) {
 		if p.Kind == router.KindReset || p.Set.Default {
-			return o.reset(p.Set.Name, s.shared.Defaults)
+			return o.reset(p.Set.Name, s.defaults)
 		}
 		return o.with(p.Set.Name, p.Set.Value)
 	}
@@ -181,6 +181,11 @@ func (s *Session) watchSetting(name, value string, isDefault bool) {
 func (s *Session) watchAll() {
 	s.searchPath, s.searchPathSet, s.ctxOK = "", false, false
 	s.opaque, s.opaqueText = false, false
+	for _, p := range s.reported {
+		if p.Name == "standard_conforming_strings" || p.Name == "client_encoding" {
+			s.watchSetting(p.Name, p.Value, false)
+		}
+	}
 	for _, p := range s.startup {
 		s.watchSetting(p.Name, p.Value, false)
 	}

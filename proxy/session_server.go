@@ -634,7 +634,7 @@ func (s *Session) settingChanged(p *router.Plan) {
 	case p.Kind == router.KindReset && set.All:
 		s.set = s.base
 		s.conn.Settings = (*settings)(nil)
-		s.opts = s.shared.Defaults
+		s.opts = s.defaults
 		s.applyKey()
 		s.watchAll()
 	case set.Default:
@@ -665,7 +665,7 @@ func (s *Session) discardAll() {
 	s.conn.SequenceOwner = nil
 	s.bound = ""
 	s.seqUser = false
-	s.opts = s.shared.Defaults
+	s.opts = s.defaults
 	s.applyKey()
 	s.watchAll()
 	s.keyPrefix = nil
@@ -678,6 +678,10 @@ func (s *Session) parameterStatus(msg []byte) {
 		return // of our own doing: the client knows its settings
 	}
 	s.toClientQuietly(msg)
+	name, value, _ := bytes.Cut(wire.Body(msg), []byte{0})
+	if string(name) == "standard_conforming_strings" || string(name) == "client_encoding" {
+		s.watchSetting(string(name), string(bytes.TrimRight(value, "\x00")), false)
+	}
 	if e == nil || s.bound != "" {
 		return
 	}
@@ -688,7 +692,6 @@ func (s *Session) parameterStatus(msg []byte) {
 			return
 		}
 	}
-	name, _, _ := bytes.Cut(wire.Body(msg), []byte{0})
 	if string(name) == "in_hot_standby" || s.tx != wire.TxIdle && s.unit.failed {
 		return
 	}
