@@ -564,64 +564,6 @@ func (s *Session) Drain() {
 // Kill ends the session at once, with a reason for the client.
 func (s *Session) Kill(err *wire.Error) { s.fatal(err) }
 
-// ClientClosed says that the client is gone: nothing is sent to it any more.
-func (s *Session) ClientClosed(error) {
-	if s.phase == phaseEnded || s.phase == phaseOrphan {
-		return
-	}
-	was := s.phase
-	s.in = nil
-	s.endFlight()
-	for _, st := range s.named {
-		s.shared.Statements.release(st)
-	}
-	s.named = nil
-	if was == phaseAcquiring {
-		s.env.Leave(s)
-	}
-	if s.conn != nil && (was == phaseRunning || was == phaseSettling) && s.bound == "" {
-		// What was asked is done to its end, as Postgres does when a client vanishes.
-		s.phase = phaseOrphan
-		if s.serverPaused {
-			s.serverPaused = false
-			s.conn.ResumeRead()
-		}
-		return
-	}
-	s.end()
-}
-
-// end lets go of everything.
-func (s *Session) end() {
-	s.endWrite()
-	s.endOverlay()
-	c := s.conn
-	s.drop()
-	if c != nil {
-		c.Discard()
-	}
-	s.phase = phaseEnded
-	if s.ownKey != "" {
-		s.shared.Registry.Release(s.registryKey(s.ownKey), s.env.Now())
-		s.ownKey = ""
-	}
-	s.env.Ended(s)
-}
-
-// drop forgets the server connection without deciding its fate.
-func (s *Session) drop() {
-	if s.node != nil {
-		s.node.End()
-	}
-	if s.conn != nil && s.serverPaused {
-		s.serverPaused = false
-		s.conn.ResumeRead()
-	}
-	s.conn, s.node = nil, nil
-	s.q, s.qHead = s.q[:0], 0
-	s.part, s.body = nil, 0
-}
-
 // Cancel does what a CancelRequest of the session's key asks for.
 func (s *Session) Cancel() {
 	switch s.phase {

@@ -1,0 +1,327 @@
+package proxy
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router/topology"
+)
+
+// localError is an error of a statement of ours in an extended unit: what follows up to Sync is skipped.
+func (s *Session) localError(err *wire.Error) {
+	s.toClient(err.AppendTo(nil))
+	if s.conn == nil {
+		for e := s.head(); e != nil && !e.sync; e = s.head() {
+			s.pop()
+		}
+		return
+	}
+	// The server doesn't know that something has failed, and would go on: a mixed unit like this is ended here.
+	s.serverBroken("an error among mixed statements")
+}
+
+// serverError takes an ErrorResponse.
+func (s *Session) serverError(e *expect, msg []byte) {
+	u := &s.unit
+	body := wire.Body(msg)
+	code := wire.ErrorField(body, 'C')
+	s.conn.Unnamed = 0
+	s.local.Counters.Errors.Add(1)
+	if s.phase == phaseSettling {
+		// Not the client's statement failed, but one of the settings that it needs.
+		s.settleFailed = true
+		if pg, err := wire.DecodeError(body); err == nil {
+			s.settleError = pg
+		}
+		return
+	}
+	if e.swallow && e.st == nil && e.kind != exQuery {
+		// The probe failed; the client's query goes on without being stored.
+		s.noFill()
+		s.skipToSync()
+		return
+	}
+	s.noFill()
+	if s.mayRetry(code) {
+		u.retrying = true
+		u.avoid = s.node
+		return
+	}
+	u.failed = true
+	if s.node != nil && string(code) == "25006" {
+		s.shared.Nodes.Hurry()
+	}
+	if e.replace != nil {
+		s.toClient(e.replace.AppendTo(nil))
+	} else {
+		s.toClient(s.withClientNames(msg))
+	}
+	s.copyEnded()
+	if e.kind != exQuery {
+		u.skipping = true
+		s.skipToSync()
+	}
+}
+
+// withClientNames gives prepared statements in an error the names by which the client knows them.
+func (s *Session) withClientNames(msg []byte) []byte {
+	if !bytes.Contains(msg, []byte(`"`+statementPrefix)) {
+		return msg
+	}
+	e, err := wire.DecodeError(wire.Body(msg))
+	if err != nil {
+		return msg
+	}
+	rename := func(server, client string) {
+		e.Message = strings.ReplaceAll(e.Message, `"`+server+`"`, `"`+client+`"`)
+	}
+	for name, st := range s.named {
+		rename(st.name, name)
+	}
+	for i := range s.overlay {
+		if st := s.overlay[i].st; st != nil {
+			rename(st.name, s.overlay[i].name)
+		}
+	}
+	return e.AppendTo(nil)
+}
+
+// skipToSync drops what the server won't answer after an error: everything up to the next Sync.
+func (s *Session) skipToSync() {
+	for e := s.head(); e != nil && e.kind != exSync; e = s.head() {
+		s.pop()
+	}
+}
+
+// mayRetry says whether an error is the server's rather than the statement's, and the client has seen nothing yet.
+func (s *Session) mayRetry(code []byte) bool {
+	u := &s.unit
+	if !u.read || u.sent || u.attempts >= maxAttempts || s.cancelled || s.phase == phaseOrphan {
+		return false
+	}
+	switch string(code) {
+	case "57P01", "57P02", "57P03": // shutting down, crashed, starting
+		return true
+	case "40001", "25006", "40P01", "55P03": // on a replica: a conflict with recovery, a write after all
+		return s.node.Role() == topology.Replica
+	case "0A000": // "cached plan must not change result type": prepared before a change that this client knows of
+		clear(s.conn.Prepared)
+		return u.attempts == 1 && !u.simple
+	}
+	return false
+}
+
+// finish ends the unit: the server connection goes back, stays, or is closed if there is any doubt about it.
+func (s *Session) finish(leftover bool) {
+	u := &s.unit
+	c := s.conn
+	if s.phase == phaseOrphan {
+		s.drop()
+		if leftover || s.tx != wire.TxIdle || s.bound != "" {
+			c.Discard() // which rolls back at once
+		} else {
+			c.Release()
+		}
+		s.end()
+		return
+	}
+	if u.retrying {
+		u.retrying = false
+		s.drop()
+		if leftover {
+			c.Discard()
+		} else {
+			c.Release()
+		}
+		s.again()
+		s.pump()
+		return
+	}
+	switch {
+	case s.tx != wire.TxIdle || s.bound != "":
+		if s.inBody > 0 {
+			s.serverBroken("the end of a COPY before its data was over")
+			return
+		}
+	default:
+		s.drop()
+		if leftover || s.inBody > 0 {
+			s.inBodyDropped = s.inBody > 0
+			c.Discard()
+		} else {
+			c.Release()
+		}
+	}
+	s.phase = phaseIdle
+	s.pump()
+}
+
+// again runs the unit once more, elsewhere.
+func (s *Session) again() {
+	u := &s.unit
+	u.failed, u.sent = false, false
+	s.local.Counters.Retries.Add(1)
+	s.phase = phaseIdle
+	s.run()
+}
+
+// lastSync says whether the ReadyForQuery that has come is the last that is due.
+func (s *Session) lastSync() bool {
+	for i := s.qHead; i < len(s.q); i++ {
+		if k := s.q[i].kind; (k == exSync || k == exQuery) && !s.q[i].swallow {
+			return i == s.qHead || s.noSyncBefore(i)
+		}
+	}
+	return true
+}
+
+func (s *Session) noSyncBefore(i int) bool {
+	for j := s.qHead; j < i; j++ {
+		if k := s.q[j].kind; k == exSync || k == exQuery {
+			return false
+		}
+	}
+	return true
+}
+
+// popThrough drops expectations up to and including the next Sync.
+func (s *Session) popThrough() {
+	s.skipToSync()
+	if s.head() != nil {
+		s.pop()
+	}
+}
+
+// serverGoesAway takes an error that answers nothing: the server is about to close the connection.
+func (s *Session) serverGoesAway(msg []byte) {
+	if s.phase == phaseOrphan {
+		s.end()
+		return
+	}
+	s.env.ToClient(msg)
+	s.serverLostFor(nil)
+}
+
+// serverBroken ends the session after the server has said something that can't be: nothing on the
+// connection can be trusted any more.
+func (s *Session) serverBroken(what string) {
+	err := wire.Fatal("08P01", "protocol violation of %s: %s", s.nodeAddr(), what)
+	c := s.conn
+	s.drop()
+	if c != nil {
+		c.Discard()
+	}
+	if s.phase == phaseOrphan {
+		s.end()
+		return
+	}
+	s.serverLostFor(err)
+}
+
+func (s *Session) nodeAddr() string {
+	if s.node != nil {
+		return s.node.Addr()
+	}
+	return "the server"
+}
+
+// ServerClosed says that the server connection is gone.
+func (s *Session) ServerClosed(err error) {
+	if s.conn == nil {
+		return
+	}
+	node := s.node
+	u := &s.unit
+	s.noFill()
+	retry := u.retrying || (u.read && !u.sent && u.attempts < maxAttempts && !s.cancelled && s.phase == phaseRunning) ||
+		(s.phase == phaseSettling && u.attempts < maxAttempts)
+	s.drop()
+	if s.phase == phaseOrphan {
+		s.end()
+		return
+	}
+	if err != nil {
+		node.Failed(err)
+	}
+	if retry {
+		u.retrying = false
+		u.avoid = node
+		s.again()
+		s.pump()
+		return
+	}
+	e := wire.Fatal("08006", "the connection to %s was lost", node.Addr())
+	if u.writes && s.phase != phaseIdle {
+		e = e.WithDetail("Whether the statement in hand was carried out isn't known.")
+	}
+	s.serverLostFor(e)
+}
+
+// serverLostFor ends the session as Postgres would end it: what was in hand, and what a transaction had done, is gone, and the client
+// has to know.
+func (s *Session) serverLostFor(err *wire.Error) {
+	if err != nil {
+		s.env.ToClient(err.AppendTo(nil))
+	}
+	s.ClientClosed(nil)
+	s.env.CloseClient()
+}
+
+// ClientClosed says that the client is gone: nothing is sent to it any more.
+func (s *Session) ClientClosed(error) {
+	if s.phase == phaseEnded || s.phase == phaseOrphan {
+		return
+	}
+	was := s.phase
+	s.in = nil
+	s.endFlight()
+	for _, st := range s.named {
+		s.shared.Statements.release(st)
+	}
+	s.named = nil
+	if was == phaseAcquiring {
+		s.env.Leave(s)
+	}
+	if s.conn != nil && (was == phaseRunning || was == phaseSettling) && s.bound == "" {
+		// What was asked is done to its end, as Postgres does when a client vanishes.
+		s.phase = phaseOrphan
+		if s.serverPaused {
+			s.serverPaused = false
+			s.conn.ResumeRead()
+		}
+		return
+	}
+	s.end()
+}
+
+// end lets go of everything.
+func (s *Session) end() {
+	s.endWrite()
+	s.endOverlay()
+	c := s.conn
+	s.drop()
+	if c != nil {
+		c.Discard()
+	}
+	s.phase = phaseEnded
+	if s.ownKey != "" {
+		s.shared.Registry.Release(s.registryKey(s.ownKey), s.env.Now())
+		s.ownKey = ""
+	}
+	s.env.Ended(s)
+}
+
+// drop forgets the server connection without deciding its fate.
+func (s *Session) drop() {
+	if s.node != nil {
+		s.node.End()
+	}
+	if s.conn != nil && s.serverPaused {
+		s.serverPaused = false
+		s.conn.ResumeRead()
+	}
+	s.conn, s.node = nil, nil
+	s.q, s.qHead = s.q[:0], 0
+	s.part, s.body = nil, 0
+}
