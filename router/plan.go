@@ -64,21 +64,22 @@ type Transaction struct {
 
 // Setting is what a single SET or RESET does.
 type Setting struct {
-	// Name of the setting in lower case; "" for RESET ALL. SET TIME ZONE is timezone, SET NAMES is client_encoding, SET
-	// TRANSACTION is transaction_mode, SET SESSION CHARACTERISTICS is default_transaction_mode (see Transaction of the plan).
+	// Name of the setting in lower case, empty for RESET ALL. SET TIME ZONE is timezone, SET NAMES client_encoding, SET ROLE role, SET SESSION
+	// AUTHORIZATION session_authorization; SET TRANSACTION is transaction_mode, and SET SESSION CHARACTERISTICS AS TRANSACTION is
+	// default_transaction_mode: what they say is in Plan.Transaction.
 	Name string
-	// SQL is text that does the same again on another connection, without SET LOCAL's scope being changed.
+	// SQL is the statement without what stands around it: it does the same on another connection.
 	SQL string
-	// IsLocal: SET LOCAL, or SET TRANSACTION: ends with the transaction.
+	// IsLocal: it ends with the transaction: SET LOCAL, SET TRANSACTION, and SET of the three settings that it stands for.
 	IsLocal bool
-	// Value as it would be given to set_config(), where the statement has plain constants; a list is joined as Postgres joins it.
-	Value string
+	// Value is what set_config() would be given, where the statement has only constants (lists are joined as Postgres does it). Empty
+	// for Default and for an INTERVAL as time zone, for which HasValue is false.
+	Value    string
+	HasValue bool
 	// Default: RESET name, or SET name TO DEFAULT.
 	Default bool
-	// All: RESET ALL.
+	// All: RESET ALL. It leaves role, session authorization and the transaction's modes as they are.
 	All bool
-	// FromCurrent: SET name FROM CURRENT (only valid in function definitions).
-	FromCurrent bool
 }
 
 // Plan is what there is to know about a statement before it runs. It is immutable, and safe for concurrent use.
@@ -117,8 +118,8 @@ type Plan struct {
 	Transaction Transaction
 	// ReadsSequenceState: currval() or lastval(): the answer depends on what this session did before.
 	ReadsSequenceState bool
-	// LeavesSequenceState: nextval() or setval() is called by name (not by a column default): currval() and lastval()
-	// on the same server connection change.
+	// LeavesSequenceState: nextval() or setval() is called, in the statement itself or in a function, trigger or column default: currval()
+	// and lastval() on the same server connection change.
 	LeavesSequenceState bool
 	// Hint is what the text's hint comments ask for.
 	Hint Hint

@@ -1,24 +1,165 @@
 package router
 
-import "github.com/freshet/freshet/router/catalog"
+import (
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/freshet/freshet/router/catalog"
+)
 
 // Planner makes plans. It is safe for concurrent use.
 type Planner struct {
-	src func() *catalog.Snapshot
+	src   func() *catalog.Snapshot
+	judge atomic.Pointer[judge] // of the newest snapshot seen
 }
 
 // NewPlanner returns a planner that judges by the snapshot that src returns at the time of planning; src may return nil as long as
-// there is none, and nothing is cacheable then.
+// there is none: then what a statement is can be told, but nothing is cacheable and every SELECT counts as a write.
 func NewPlanner(src func() *catalog.Snapshot) *Planner { return &Planner{src: src} }
+
+// judgeOf returns what is known by a snapshot.
+func (p *Planner) judgeOf(s *catalog.Snapshot) *judge {
+	for {
+		j := p.judge.Load()
+		if j != nil && j.s == s {
+			return j
+		}
+		fresh := newJudge(s)
+		if j != nil && j.s.Generation > s.Generation {
+			return fresh // somebody saw a newer one meanwhile
+		}
+		if p.judge.CompareAndSwap(j, fresh) {
+			return fresh
+		}
+	}
+}
 
 // Plan makes the plan of a text (one statement or several). It blocks (libpg_query: tens of microseconds and up), so it
 // runs beside the shard. It never returns nil. Plan.Generation is for the Key under which it may be remembered.
+//
+// The text is taken to be in UTF-8; see Scan.NonASCII for sessions with another client_encoding.
 func (p *Planner) Plan(text string, ctx Context) *Plan {
-	return UnknownPlan("not planned")
+	st := &statement{path: ctx.SearchPath, params: ctx.ParamTypes, generation: 0}
+	_, scan := NewLexer().Scan([]byte(text))
+	if s := p.src(); s != nil {
+		st.j, st.generation = p.judgeOf(s), s.Generation
+		if s.Encoding != "UTF8" && scan.NonASCII {
+			// libpg_query folds and cuts identifiers as in UTF-8.
+			return st.finish(UnknownPlan("the text has characters beyond ASCII, and the server's encoding is "+s.Encoding), scan)
+		}
+	}
+	return st.finish(st.plan(text), scan)
+}
+
+// statement plans one statement.
+type statement struct {
+	j          *judge // nil: there is no snapshot
+	path       []string
+	params     []uint32
+	generation uint64
+}
+
+// finish adds what all plans have.
+func (st *statement) finish(p *Plan, scan Scan) *Plan {
+	p.Generation = st.generation
+	p.Hint = scan.Hint
+	for _, part := range p.Parts {
+		part.Generation, part.Hint = st.generation, scan.Hint
+	}
+	return p
+}
+
+func (st *statement) plan(text string) *Plan {
+	tree, err := parse(text)
+	if err != nil {
+		return st.unparsed(text, err)
+	}
+	switch len(tree.Stmts) {
+	case 0:
+		return &Plan{Kind: KindEmpty, Reason: "the statement is empty"}
+	case 1:
+		return st.one(tree.Stmts[0].Stmt, statementText(text, tree.Stmts[0]))
+	}
+	multi := &Plan{Kind: KindMulti, Reason: "more than one statement in a text"}
+	for _, raw := range tree.Stmts {
+		part := st.one(raw.Stmt, statementText(text, raw))
+		multi.Parts = append(multi.Parts, part)
+		multi.include(part)
+	}
+	return multi
+}
+
+// include adds a part's properties to those of a multi-statement text.
+func (p *Plan) include(part *Plan) {
+	p.Writes = p.Writes || part.Writes
+	if p.WriteReason == "" {
+		p.WriteReason = part.WriteReason
+	}
+	if part.OnPrimary && !p.OnPrimary {
+		p.OnPrimary, p.PrimaryReason = true, part.PrimaryReason
+	}
+	if p.Binds == "" {
+		p.Binds = part.Binds
+		if part.Set != nil && !part.Set.IsLocal && p.Binds == "" {
+			p.Binds = "SET in a multi-statement string"
+		}
+	}
+	p.Unbinds = p.Unbinds || part.Unbinds
+	p.ReadsSequenceState = p.ReadsSequenceState || part.ReadsSequenceState
+	p.LeavesSequenceState = p.LeavesSequenceState || part.LeavesSequenceState
+}
+
+// statementText cuts one statement out of a text.
+func statementText(text string, raw *pg.RawStmt) string {
+	start, end := int(raw.StmtLocation), len(text)
+	if raw.StmtLen > 0 {
+		end = start + int(raw.StmtLen)
+	}
+	if start < 0 || start > end || end > len(text) {
+		return text
+	}
+	return text[start:end]
 }
 
 // UnknownPlan is the plan of a statement that can't be understood: it goes to the primary, counts as a write and
 // binds the session.
 func UnknownPlan(reason string) *Plan {
-	return &Plan{Kind: KindInvalid, Reason: reason, Writes: true, OnPrimary: true, PrimaryReason: reason, Binds: reason}
+	return &Plan{Kind: KindInvalid, Reason: reason, Writes: true, WriteReason: reason, OnPrimary: true, PrimaryReason: reason, Binds: reason}
+}
+
+// unparsed is the plan of a text that libpg_query doesn't parse, or isn't given. Most often Postgres won't parse it either. A newer
+// one may, so that nothing can be said about what it leaves behind. What is only too long is looked at word by word.
+func (st *statement) unparsed(text string, err error) *Plan {
+	if !errors.Is(err, errTooComplex) {
+		return UnknownPlan("the statement can't be parsed")
+	}
+	p := UnknownPlan(err.Error())
+	switch firstKeyword([]byte(text)) {
+	case KeywordInsert, KeywordUpdate, KeywordDelete, KeywordSelect, KeywordWith, KeywordValues:
+	default:
+		return p
+	}
+	if s := strings.TrimRight(text, " \t\r\n;"); st.j == nil || hasSemicolon(s) {
+		return p
+	}
+	c := closure{j: st.j}
+	c.body(text, "a very long statement")
+	p.Kind, p.Binds = KindWrite, c.effect.binds
+	return p
+}
+
+// hasSemicolon tells whether a text may hold more than one statement.
+func hasSemicolon(text string) bool {
+	s := scanner{text: []byte(text)}
+	for {
+		switch t := s.next(); {
+		case t.kind == tokenEOF:
+			return false
+		case t.kind == tokenBad, t.kind == tokenSelf && text[t.start] == ';':
+			return true
+		}
+	}
 }

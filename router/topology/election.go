@@ -16,6 +16,7 @@ func (t *Topology) met(n *Node, id identity) {
 		n.unfollow()
 		n.strayed.Store(false)
 		n.timeline.Store(0)
+		n.heard.Store(0) // what was heard was said by another
 		n.Worked()
 	}
 	n.started.Store(id.started)

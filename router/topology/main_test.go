@@ -136,7 +136,7 @@ func state(t *testing.T, topo *Topology, c *cluster.Node) NodeState {
 	return NodeState{}
 }
 
-// position is the primary's, in the server's own words.
+// lsn asks a server for a position, in its own words.
 func lsn(t *testing.T, n *cluster.Node, sql string) consistency.LSN {
 	t.Helper()
 	v, err := n.Value(t.Context(), sql)
@@ -155,7 +155,7 @@ func reader() *consistency.Session {
 	return consistency.NewSession(10*time.Second, consistency.CaughtUp)
 }
 
-// picks says whether a session that has written nothing is sent to a replica.
+// picks gives the replica for a session that has written nothing.
 func (t *Topology) picks(bound time.Duration) *Node {
 	return t.PickReplica(reader(), t.RefNow(consistency.Now()), bound, nil)
 }

@@ -59,6 +59,7 @@ func (n *Node) visit(ctx context.Context) (answered bool, err error) {
 		return false, err
 	}
 	n.t.met(n, id)
+	var behind unflushed
 	var flushed int64
 	for {
 		doubt := n.doubt.Load()
@@ -69,7 +70,7 @@ func (n *Node) visit(ctx context.Context) (answered bool, err error) {
 		answered = true
 		n.t.heard(n, a)
 		n.cleared.Store(doubt)
-		if a.role == Primary && a.got-flushed > int64(minFlush) && n.t.unflushed(n, a) {
+		if a.role == Primary && behind.due(n.t, n, a) && a.got-flushed > int64(minFlush) {
 			// What it says back doesn't matter: it is asked again anyway. But a
 			// link that is broken by it is found out here.
 			flushed = a.got
@@ -125,30 +126,40 @@ const minFlush = 20 * time.Millisecond
 // nobody waits for it.
 const slowFlush = 250 * time.Millisecond
 
-// unflushed says whether the primary has to be made to flush: some source
-// can't reach a position that was sampled a while ago because it isn't even
-// flushed (the records of a transaction that is still open; see
-// consistency.FlushSQL). Without it all replicas would seem to be stale for
-// as long as that lasts.
-func (t *Topology) unflushed(n *Node, a answer) bool {
-	if t.elected.Load() != n {
+// unflushed is a position of the primary that wasn't flushed when it was first
+// given, and when that was (at 0: none).
+type unflushed struct {
+	lsn consistency.LSN
+	at  int64
+}
+
+// due says whether the primary has to be made to flush: there is a source that
+// can't reach a position which the primary gave a while ago, because it still
+// isn't flushed (the records of a transaction that is open; see
+// consistency.FlushSQL). Without it all replicas would seem to be stale for as
+// long as that lasts. a is the primary's answer.
+func (u *unflushed) due(t *Topology, n *Node, a answer) bool {
+	if t.elected.Load() != n || a.flushed >= a.lsn {
+		*u = unflushed{}
 		return false
+	}
+	if u.at == 0 || a.flushed >= u.lsn {
+		*u = unflushed{lsn: a.lsn, at: a.at}
 	}
 	patience := slowFlush
 	if t.hurrying() {
 		patience = 2 * t.cfg.HurryInterval
 	}
-	late := func(s *consistency.Source) bool {
-		at, lsn, ok := s.Behind()
-		return ok && a.flushed < lsn && a.at-at > int64(patience)
+	if a.at-u.at < int64(patience) {
+		return false
 	}
 	for _, r := range t.nodes {
-		if r != n && r.follows.Load() && r.answersAt(a.got) && late(&r.Source) {
+		if r != n && r.follows.Load() && r.answersAt(a.got) && r.Position() < u.lsn {
 			return true
 		}
 	}
 	for _, s := range t.extra() {
-		if late(s) {
+		if s.Position() < u.lsn {
 			return true
 		}
 	}

@@ -1,0 +1,175 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/freshet/freshet/router/catalog"
+)
+
+// analysis is the look at one query (a SELECT with all that is in it) with the types of its expressions as far as they can be
+// known. It collects effects and relations; what it doesn't understand makes the query a write.
+type analysis struct {
+	j      *judge
+	s      *catalog.Snapshot
+	path   []string // effective search path
+	params []uint32 // declared parameter types
+
+	effect  effect
+	rels    map[uint32]bool
+	visited map[*pg.Node]bool
+}
+
+func newAnalysis(j *judge, path []string, params []uint32) *analysis {
+	return &analysis{j: j, s: j.s, path: path, params: params, rels: map[uint32]bool{}, visited: map[*pg.Node]bool{}}
+}
+
+// query looks at a statement's whole tree.
+func (a *analysis) query(n *pg.Node) {
+	a.visit(n)
+	a.selectStmt(n.GetSelectStmt(), nil)
+	a.effect.add(a.j.implicit)
+	a.checkComplete(n.ProtoReflect())
+}
+
+func (a *analysis) add(e effect) { a.effect.add(e) }
+
+// notUnderstood is the effect of a node that the planner doesn't know. What may leave state behind in it is still looked for.
+func (a *analysis) notUnderstood(n *pg.Node) {
+	a.add(writes(nodeName(n) + " isn't understood"))
+	a.skip(n)
+}
+
+// skip looks only for what leaves state behind in a node and all below it.
+func (a *analysis) skip(n *pg.Node) {
+	g := generic{j: a.j, path: a.path}
+	g.node(n)
+	a.effect.add(g.effect)
+	each(n.ProtoReflect(), func(n *pg.Node) bool { a.visit(n); return true })
+}
+
+func (a *analysis) visit(n *pg.Node) { a.visited[n] = true }
+
+// checkComplete makes sure that no node was overlooked: a field of a message that nobody looked at (of a newer grammar, or forgotten)
+// makes the statement a write.
+func (a *analysis) checkComplete(m protoreflect.Message) {
+	each(m, func(n *pg.Node) bool {
+		if !a.visited[n] {
+			a.notUnderstood(n)
+			return false
+		}
+		return true
+	})
+}
+
+// each calls visit for every node in a message, in the order of the tree, until it returns false.
+func each(m protoreflect.Message, visit func(*pg.Node) bool) bool {
+	if n, ok := m.Interface().(*pg.Node); ok && !visit(n) {
+		return false
+	}
+	ok := true
+	children(m, func(child protoreflect.Message) {
+		ok = ok && each(child, visit)
+	})
+	return ok
+}
+
+// nodeName is the name of a node's type, for reasons.
+func nodeName(n *pg.Node) string {
+	if n == nil || n.Node == nil {
+		return "an empty node"
+	}
+	m := n.ProtoReflect()
+	name := "a node"
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		name = string(fd.Message().Name())
+		return false
+	})
+	return name
+}
+
+// strings returns the values of a list of String nodes.
+func (a *analysis) strings(list []*pg.Node) []string {
+	out := make([]string, 0, len(list))
+	for _, n := range list {
+		a.visit(n)
+		if s, ok := n.Node.(*pg.Node_String_); ok {
+			out = append(out, s.String_.Sval)
+		} else {
+			a.notUnderstood(n)
+		}
+	}
+	return out
+}
+
+// qualified splits a name into schema (empty if there is none) and name. The database may stand before the schema.
+func (a *analysis) qualified(list []*pg.Node) (schema, name string) {
+	parts := a.strings(list)
+	switch len(parts) {
+	case 1:
+		return "", parts[0]
+	case 2:
+		return parts[0], parts[1]
+	case 3:
+		if parts[0] == a.s.Database {
+			return parts[1], parts[2]
+		}
+	}
+	a.add(writes("a name isn't understood"))
+	return "", ""
+}
+
+// in returns the schemas in which a name is looked up.
+func (a *analysis) in(schema string) []string {
+	if schema != "" {
+		return []string{schema}
+	}
+	return a.path
+}
+
+// relations returns the relations that were found, sorted.
+func (a *analysis) relations() []uint32 {
+	out := make([]uint32, 0, len(a.rels))
+	for oid := range a.rels {
+		out = append(out, oid)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// resolveType returns the type that a TypeName stands for, or 0 with an effect.
+func (a *analysis) resolveType(t *pg.TypeName) uint32 {
+	if t == nil {
+		a.add(writes("a type isn't given"))
+		return 0
+	}
+	for _, n := range t.Typmods {
+		a.expr(n, nil)
+	}
+	for _, n := range t.ArrayBounds {
+		a.visit(n) // Integer; Postgres ignores it
+		if _, ok := n.Node.(*pg.Node_Integer); !ok {
+			a.notUnderstood(n)
+		}
+	}
+	schema, name := a.qualified(t.Names)
+	if t.Setof || t.PctType {
+		a.add(writes("a type isn't understood"))
+		return 0
+	}
+	found := a.s.FindType(a.in(schema), name)
+	if found == nil {
+		a.add(writes(fmt.Sprintf("type %s isn't known", name)))
+		return 0
+	}
+	if len(t.ArrayBounds) == 0 {
+		return found.OID
+	}
+	if found.Array == 0 {
+		a.add(writes(fmt.Sprintf("type %s[] isn't known", name)))
+	}
+	return found.Array
+}

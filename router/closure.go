@@ -1,0 +1,141 @@
+package router
+
+import (
+	"fmt"
+
+	"github.com/freshet/freshet/router/catalog"
+)
+
+// closure collects the effect of everything that a function, a rule or a write to a table can reach: the functions called in
+// its body, the triggers of the tables written there, and so on. It is a search without memory of partial results, so that cycles do
+// no harm.
+//
+// Bodies are looked at as text, word by word, not parsed: what matters is only whether any of the words by which state is left
+// behind, or any function with an effect, is in them. A name counts wherever it stands and whatever its schema.
+type closure struct {
+	j         *judge
+	effect    effect
+	functions map[uint32]bool
+	written   map[uint32]bool
+	viewed    map[uint32]bool
+}
+
+func (c *closure) function(f *catalog.Function) {
+	if f == nil {
+		c.effect.add(writes("a function isn't known"))
+		return
+	}
+	if f.Builtin() {
+		c.effect.add(c.j.builtin(f))
+		return
+	}
+	if c.functions[f.OID] {
+		return
+	}
+	if c.functions == nil {
+		c.functions = map[uint32]bool{}
+	}
+	c.functions[f.OID] = true
+	c.effect.add(c.j.direct(f))
+	for _, part := range f.Parts {
+		c.function(c.j.s.Function(part))
+	}
+	if f.Language == "sql" || f.Language == "plpgsql" {
+		c.body(f.Source, fmt.Sprintf("function %s.%s()", f.Schema, f.Name))
+	}
+}
+
+// write adds what a write to a relation sets off.
+func (c *closure) write(r *catalog.Relation) {
+	if r == nil || c.written[r.OID] {
+		return
+	}
+	if c.written == nil {
+		c.written = map[uint32]bool{}
+	}
+	c.written[r.OID] = true
+	for _, f := range r.Triggers {
+		c.function(c.j.s.Function(f))
+	}
+	for _, rule := range r.Rules {
+		c.body(rule, "a rule on "+r.Name)
+	}
+	for _, expr := range r.Defaults {
+		c.body(expr, "a column default of "+r.Name)
+	}
+	for _, expr := range r.Policies {
+		c.body(expr, "a policy on "+r.Name)
+	}
+	for _, oid := range r.Cascades {
+		c.write(c.j.s.Relation(oid))
+	}
+	for _, oid := range r.Children {
+		c.write(c.j.s.Relation(oid))
+	}
+	if r.Kind == catalog.KindView {
+		c.body(r.Definition, "view "+r.Name)
+	}
+}
+
+// read adds what reading a relation by name, in a body, sets off.
+func (c *closure) read(r *catalog.Relation) {
+	if r.Persistence == catalog.Unlogged || r.Kind == catalog.KindForeignTable || r.Kind == catalog.KindSequence {
+		c.effect.add(onPrimary(fmt.Sprintf("%s can't be read on a replica", r.Name)))
+	}
+	if c.viewed[r.OID] {
+		return
+	}
+	if c.viewed == nil {
+		c.viewed = map[uint32]bool{}
+	}
+	c.viewed[r.OID] = true
+	if r.Kind == catalog.KindView && r.Definition != "" {
+		c.body(r.Definition, "view "+r.Name)
+	}
+	for _, expr := range r.Policies {
+		c.body(expr, "a policy on "+r.Name)
+	}
+}
+
+// body adds what the text of a function, rule or expression can do. where names it.
+func (c *closure) body(text, where string) {
+	words := words(text)
+	writing := false
+	for _, w := range words {
+		switch w.text {
+		case "insert", "update", "delete", "merge", "copy", "truncate":
+			writing = true
+		}
+	}
+	for i, w := range words {
+		if b := stateWord(words, i); b != "" && c.effect.binds == "" {
+			c.effect.binds = b + " in " + where
+		}
+		switch w.kind {
+		case tokenOperator:
+			for _, o := range c.j.s.OperatorsNamed(w.text) {
+				if o.OID >= catalog.FirstUserOID {
+					c.function(c.j.s.Function(o.Function))
+				}
+			}
+		case tokenIdent, tokenQuoted:
+			called := i+1 < len(words) && words[i+1].text == "(" && words[i+1].kind == tokenSelf
+			for _, f := range c.j.s.FunctionsNamed(w.text) {
+				// Without parentheses it can still be a call, as in row.function.
+				if f.Builtin() && !called || f.Name == "set_config" && localSetConfig(words[i:]) {
+					continue
+				}
+				c.function(f)
+			}
+			for _, r := range c.j.s.RelationsNamed(w.text) {
+				if r.System() {
+					continue
+				}
+				c.read(r)
+				if writing {
+					c.write(r)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,404 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/freshet/freshet/router/catalog"
+)
+
+// call looks at a function call. It returns the type of the result, and the function where it is certain which one it is.
+func (a *analysis) call(x *pg.FuncCall, sc *scope) (typ, *catalog.Function) {
+	schema, name := a.qualified(x.Funcname)
+	args := make([]typ, 0, len(x.Args)+1)
+	named := false
+	for _, n := range x.Args {
+		named = named || n.GetNamedArgExpr() != nil
+		args = append(args, a.expr(n, sc))
+	}
+	for _, n := range x.AggOrder {
+		t := a.expr(n, sc)
+		if x.AggWithinGroup {
+			args = append(args, t) // percentile_cont(0.5) WITHIN GROUP (ORDER BY x) is percentile_cont(0.5, x)
+		}
+	}
+	if x.AggFilter != nil {
+		a.expr(x.AggFilter, sc)
+	}
+	if x.Over != nil {
+		a.window(x.Over, sc)
+	}
+	candidates := a.candidates(schema, name, len(args), named || x.FuncVariadic)
+	exact := !named && !x.FuncVariadic && !x.AggWithinGroup
+	if exact {
+		candidates = a.choose(candidates, args)
+	}
+	chosen := 0
+	for _, f := range candidates {
+		if f.Name == "set_config" && f.Builtin() && len(x.Args) == 3 && x.Args[2].GetAConst().GetBoolval().GetBoolval() {
+			// Ends with the transaction, so nothing is left to bind to.
+			e := a.j.function(f)
+			e.binds = ""
+			a.add(e)
+		} else {
+			a.add(a.j.function(f))
+		}
+		chosen++
+	}
+	// A call with one argument can be a cast (date(x)), and a column of a row (name(row)).
+	if len(args) == 1 && (chosen != 1 || !a.exactly(candidates[0], args)) {
+		if t := a.s.FindType(a.in(schema), name); t != nil {
+			a.cast(args[0], t.OID)
+			chosen++
+			if len(candidates) == 0 {
+				return typ{oid: t.OID}, nil
+			}
+		} else if systemColumns[name] && schema == "" {
+			a.add(notCacheable("system column " + name + " isn't kept right by the WAL"))
+		}
+	}
+	if chosen == 0 {
+		a.add(writes(fmt.Sprintf("function %s() with %d arguments isn't known", name, len(args))))
+		return hidden, nil
+	}
+	result := a.result(candidates, args)
+	if len(candidates) == 1 && chosen == 1 && exact {
+		return result, candidates[0]
+	}
+	return result, nil
+}
+
+// candidates returns the functions of a name that can be called with n arguments, in the order of the path, without those that one
+// with the same arguments earlier in the path hides.
+func (a *analysis) candidates(schema, name string, n int, loose bool) []*catalog.Function {
+	var out []*catalog.Function
+	all := a.s.FunctionsNamed(name)
+	for _, in := range a.in(schema) {
+	next:
+		for _, f := range all {
+			if f.Schema != in || f.Kind == catalog.KindProcedure || !loose && !f.Accepts(n) {
+				continue
+			}
+			for _, o := range out {
+				if o.Schema != in && slices.Equal(o.Args, f.Args) && o.Variadic == f.Variadic {
+					continue next
+				}
+			}
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// choose narrows candidates down as Postgres does (func_get_detail): an exact match is taken at once. Where string literals without a type are among the
+// arguments, candidates that match exactly in all others have the most exact matches and are the only ones kept
+// (func_select_candidate). Nothing more is done, so that more candidates may be left than Postgres would keep, never fewer.
+func (a *analysis) choose(candidates []*catalog.Function, args []typ) []*catalog.Function {
+	if len(candidates) < 2 {
+		return candidates
+	}
+	for _, f := range candidates {
+		if a.exactly(f, args) {
+			return []*catalog.Function{f}
+		}
+	}
+	if !slices.ContainsFunc(args, func(t typ) bool { return t.oid == 0 }) {
+		var best []*catalog.Function
+		for _, f := range candidates {
+			if a.matches(f, args) {
+				best = append(best, f)
+			}
+		}
+		if len(best) > 0 {
+			return best
+		}
+	}
+	var out []*catalog.Function
+	for _, f := range candidates {
+		if !slices.ContainsFunc(indexed(args), func(arg indexedTyp) bool { return a.j.excluded(arg.t, f.Arg(arg.i, len(args))) }) {
+			out = append(out, f)
+		}
+	}
+	if len(out) == 0 {
+		return candidates
+	}
+	return out
+}
+
+type indexedTyp struct {
+	i int
+	t typ
+}
+
+func indexed(args []typ) []indexedTyp {
+	out := make([]indexedTyp, len(args))
+	for i, t := range args {
+		out[i] = indexedTyp{i, t}
+	}
+	return out
+}
+
+// exactly tells whether a function takes exactly these types (an untyped literal is no exact match of anything).
+func (a *analysis) exactly(f *catalog.Function, args []typ) bool {
+	for i, t := range args {
+		if t.oid == 0 || t.oid == oidUnknown || f.Arg(i, len(args)) != t.oid {
+			return false
+		}
+	}
+	return true
+}
+
+// matches tells whether a function takes exactly these types where they have one, domains counting as what they are over.
+func (a *analysis) matches(f *catalog.Function, args []typ) bool {
+	known := false
+	for i, t := range args {
+		if t.oid == oidUnknown {
+			continue
+		}
+		known = true
+		if f.Arg(i, len(args)) != a.j.base(t.oid) {
+			return false
+		}
+	}
+	return known
+}
+
+// result is the type of what a call returns, where all candidates agree.
+func (a *analysis) result(candidates []*catalog.Function, args []typ) typ {
+	var out uint32
+	for i, f := range candidates {
+		t := f.Result
+		switch {
+		case a.j.pseudo(t) && t != oidRecord:
+			t = a.polymorphic(f, args)
+		}
+		if i > 0 && t != out {
+			return hidden
+		}
+		out = t
+	}
+	return typ{oid: out}
+}
+
+// polymorphic resolves anyelement and anyarray where an argument that is one says it.
+func (a *analysis) polymorphic(f *catalog.Function, args []typ) uint32 {
+	result := a.s.Type(f.Result)
+	if result == nil || !result.Builtin() {
+		return 0
+	}
+	for i, t := range args {
+		param := a.s.Type(f.Arg(i, len(args)))
+		have := a.s.Type(a.j.base(t.oid))
+		if param == nil || !param.Builtin() || have == nil || have.Kind == catalog.TypePseudo || t.oid == oidUnknown {
+			continue
+		}
+		switch result.Name + " from " + param.Name {
+		case "anyelement from anyelement", "anyarray from anyarray", "anynonarray from anynonarray", "anyenum from anyenum":
+			return t.oid
+		case "anyelement from anyarray":
+			return have.Elem
+		case "anyarray from anyelement", "anyarray from anynonarray":
+			return have.Array
+		}
+	}
+	return 0
+}
+
+// window looks at a window definition.
+func (a *analysis) window(w *pg.WindowDef, sc *scope) {
+	a.exprs(w.PartitionClause, sc)
+	a.exprs(w.OrderClause, sc)
+	for _, n := range []*pg.Node{w.StartOffset, w.EndOffset} {
+		if n != nil {
+			a.expr(n, sc)
+		}
+	}
+	if len(w.OrderClause) > 0 && (w.StartOffset != nil || w.EndOffset != nil) {
+		// RANGE with an offset calls in_range functions, found through the operator class of the sort column.
+		for _, f := range a.s.FunctionsNamed("in_range") {
+			a.add(a.j.function(f))
+		}
+	}
+}
+
+// aExpr looks at an operator expression.
+func (a *analysis) aExpr(x *pg.A_Expr, sc *scope) typ {
+	schema, name := a.qualified(x.Name)
+	boolean := typ{oid: oidBool}
+	switch x.Kind {
+	case pg.A_Expr_Kind_AEXPR_OP:
+		left := hidden
+		if x.Lexpr == nil {
+			return a.prefixOperator(schema, name, a.expr(x.Rexpr, sc))
+		}
+		left = a.expr(x.Lexpr, sc)
+		return a.operator(schema, name, left, a.expr(x.Rexpr, sc))
+	case pg.A_Expr_Kind_AEXPR_OP_ANY, pg.A_Expr_Kind_AEXPR_OP_ALL:
+		left, right := a.expr(x.Lexpr, sc), a.expr(x.Rexpr, sc)
+		elem := hidden
+		if array := a.s.Type(a.j.base(right.oid)); array != nil && array.Elem != 0 {
+			elem = typ{oid: array.Elem}
+		} else if right.oid == oidUnknown {
+			elem = untyped
+		} else if array := x.Rexpr.GetAArrayExpr(); array != nil && allLiteral(array) && right.oid == 0 {
+			elem = hidden
+		}
+		a.operator(schema, name, left, elem)
+		return boolean
+	case pg.A_Expr_Kind_AEXPR_DISTINCT, pg.A_Expr_Kind_AEXPR_NOT_DISTINCT:
+		a.operator(schema, name, a.expr(x.Lexpr, sc), a.expr(x.Rexpr, sc))
+		return boolean
+	case pg.A_Expr_Kind_AEXPR_NULLIF:
+		left := a.expr(x.Lexpr, sc)
+		a.operator(schema, name, left, a.expr(x.Rexpr, sc))
+		return settled(left)
+	case pg.A_Expr_Kind_AEXPR_IN:
+		left := a.expr(x.Lexpr, sc)
+		a.visit(x.Rexpr)
+		list := x.Rexpr.GetList()
+		if list == nil {
+			a.notUnderstood(x.Rexpr)
+			return boolean
+		}
+		a.operator(schema, name, left, a.element(left, list.Items, sc))
+		return boolean
+	case pg.A_Expr_Kind_AEXPR_LIKE, pg.A_Expr_Kind_AEXPR_ILIKE, pg.A_Expr_Kind_AEXPR_SIMILAR:
+		a.operator(schema, name, a.expr(x.Lexpr, sc), a.expr(x.Rexpr, sc))
+		return boolean
+	case pg.A_Expr_Kind_AEXPR_BETWEEN, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN, pg.A_Expr_Kind_AEXPR_BETWEEN_SYM,
+		pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
+		left := a.expr(x.Lexpr, sc)
+		a.visit(x.Rexpr)
+		for _, n := range x.Rexpr.GetList().GetItems() {
+			bound := a.expr(n, sc)
+			for _, op := range []string{"<", "<=", ">", ">="} {
+				a.operator("", op, left, bound)
+			}
+		}
+		return boolean
+	}
+	a.add(writes("an operator expression isn't understood"))
+	a.expr(x.Lexpr, sc)
+	a.expr(x.Rexpr, sc)
+	return hidden
+}
+
+// element is the type that left is compared with in IN (…).
+func (a *analysis) element(left typ, items []*pg.Node, sc *scope) typ {
+	out := untyped
+	for _, n := range items {
+		t := a.expr(n, sc)
+		switch {
+		case t.oid == oidUnknown || out.oid == t.oid:
+		case out.oid == oidUnknown:
+			out = t
+		default:
+			out = typ{oid: 0}
+		}
+		if t.oid == 0 {
+			out = hidden
+		}
+		if out.oid == 0 {
+			for _, n := range items {
+				if !a.visited[n] {
+					a.expr(n, sc)
+				}
+			}
+			return hidden
+		}
+	}
+	return out
+}
+
+// operator looks at a binary operator and returns its type.
+func (a *analysis) operator(schema, name string, left, right typ) typ {
+	// An untyped literal is taken to have the type of the other side, if there is such an operator (binary_oper_exact).
+	l, r := left.oid, right.oid
+	if l == oidUnknown && r != 0 {
+		l = r
+	}
+	if r == oidUnknown && l != 0 {
+		r = l
+	}
+	var candidates []*catalog.Operator
+	for _, in := range a.in(schema) {
+	next:
+		for _, o := range a.s.OperatorsNamed(name) {
+			if o.Schema != in || o.Left == 0 {
+				continue
+			}
+			for _, c := range candidates {
+				if c.Schema != in && c.Left == o.Left && c.Right == o.Right {
+					continue next
+				}
+			}
+			candidates = append(candidates, o)
+		}
+	}
+	return a.judgeOperators(name, a.chooseOperators(candidates, left, right, l, r))
+}
+
+func (a *analysis) chooseOperators(candidates []*catalog.Operator, left, right typ, l, r uint32) []*catalog.Operator {
+	if l != 0 && l != oidUnknown && r != 0 && r != oidUnknown {
+		bl, br := a.j.base(l), a.j.base(r)
+		for _, exact := range [][2]uint32{{l, r}, {bl, br}} {
+			for _, o := range candidates {
+				if o.Left == exact[0] && o.Right == exact[1] {
+					return []*catalog.Operator{o}
+				}
+			}
+		}
+	}
+	var out []*catalog.Operator
+	for _, o := range candidates {
+		if !a.j.excluded(left, o.Left) && !a.j.excluded(right, o.Right) {
+			out = append(out, o)
+		}
+	}
+	if len(out) == 0 {
+		return candidates
+	}
+	return out
+}
+
+func (a *analysis) prefixOperator(schema, name string, right typ) typ {
+	var candidates []*catalog.Operator
+	for _, in := range a.in(schema) {
+		for _, o := range a.s.OperatorsNamed(name) {
+			if o.Schema == in && o.Left == 0 {
+				candidates = append(candidates, o)
+			}
+		}
+	}
+	for _, o := range candidates {
+		if o.Right == right.oid {
+			candidates = []*catalog.Operator{o}
+			break
+		}
+	}
+	return a.judgeOperators(name, candidates)
+}
+
+func (a *analysis) judgeOperators(name string, candidates []*catalog.Operator) typ {
+	if len(candidates) == 0 {
+		a.add(writes("operator " + name + " isn't known"))
+		return hidden
+	}
+	result := candidates[0].Result
+	for _, o := range candidates {
+		e := a.j.function(a.s.Function(o.Function))
+		if e.uncacheable != "" {
+			e.uncacheable = fmt.Sprintf("operator %s: %s", name, e.uncacheable)
+		}
+		a.add(e)
+		if o.Result != result {
+			result = 0
+		}
+	}
+	if a.j.pseudo(result) {
+		return hidden
+	}
+	return typ{oid: result}
+}
