@@ -77,7 +77,9 @@ func TestWithoutAPrimaryTheTableStandsStill(t *testing.T) {
 	p := f.probe(f.connect(f.c.Primary()))
 	down.Store(true)
 	f.killWalsender()
-	f.until("retrying", func() bool { return f.feed.Status().State == Retrying && strings.Contains(f.feed.Status().Reason, "no primary") })
+	f.until("retrying", func() bool {
+		return f.feed.Status().State == Retrying && strings.Contains(f.feed.Status().Reason, "no primary")
+	})
 	asOf := f.table.AsOf()
 	if !f.table.Serving() || !f.fresh(p, "a") {
 		t.Error("the cache is lost with the primary")
