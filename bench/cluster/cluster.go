@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -62,7 +63,8 @@ type Options struct {
 	RedisServer string
 	// Cache keeps what initdb has made in the user's cache folder, 45 MB that
 	// stay, and takes it from there: a start takes a third of a second then,
-	// instead of two or three. ForTest and Shared have it on.
+	// instead of two or three. ForTest and Shared have it on. All clusters made
+	// so have the same system identifier, and the same passwords.
 	Cache bool
 	// Account runs the servers when we are root, which Postgres refuses to
 	// be. Default: postgres, else nobody. Without root it must be empty.
@@ -125,10 +127,14 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	if c.account, err = lookupAccount(c.opts.Account); err != nil {
 		return err
 	}
-	if err := c.makeDir(); err != nil {
+	if err := c.chooseDir(); err != nil {
 		return err
 	}
+	// Before there is anything to be left over.
 	if c.watchdog, err = startWatchdog(c.dir, c.madeDir, c.opts.Keep); err != nil {
+		return err
+	}
+	if err := c.makeDir(); err != nil {
 		return err
 	}
 	if c.opts.TLS {
@@ -212,47 +218,58 @@ func (c *Cluster) startReplicas(ctx context.Context, primary *Node, replicas []*
 	return nil
 }
 
-// makeDir makes, or checks, the cluster's folder, and gives it to the account.
-func (c *Cluster) makeDir() error {
+// chooseDir decides where the folder is going to be, and checks what is there.
+func (c *Cluster) chooseDir() error {
 	dir := c.opts.Dir
 	if dir == "" {
-		d, err := os.MkdirTemp(defaultParent(), "freshet-")
-		if err != nil {
-			return err
-		}
-		dir, c.madeDir = d, true
-	} else {
-		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-			c.madeDir = true
-		}
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		found, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		if len(found) > 0 {
-			return fmt.Errorf("folder %s is not empty", dir)
-		}
+		// Not os.MkdirTemp, which would make it before the watchdog knows.
+		dir = filepath.Join(defaultParent(), "freshet-"+rand.Text()[:10])
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
+	found, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		c.madeDir = true
+		err = os.MkdirAll(filepath.Dir(dir), 0o755)
+	}
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		return fmt.Errorf("folder %s is not empty", dir)
+	}
 	// Through symbolic links, since Postgres compares and prints real paths.
-	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+	existing, rest := dir, ""
+	if c.madeDir {
+		existing, rest = filepath.Split(dir)
+	}
+	if existing, err = filepath.EvalSymlinks(existing); err != nil {
 		return err
 	}
-	c.dir = dir
-	if err := c.account.own(dir); err != nil {
+	c.dir = filepath.Join(existing, rest)
+	return nil
+}
+
+// makeDir makes the folder, and gives it to the account.
+func (c *Cluster) makeDir() error {
+	if c.madeDir {
+		if err := os.Mkdir(c.dir, 0o700); err != nil {
+			// Somebody else did: nothing in it is ours to remove.
+			err = errors.Join(err, c.watchdog.dismiss())
+			c.watchdog = nil
+			return err
+		}
+	}
+	if err := c.account.own(c.dir); err != nil {
 		return err
 	}
-	if err := c.account.canReach(dir); err != nil {
+	if err := c.account.canReach(c.dir); err != nil {
 		return err
 	}
 	// sun_path holds 104 bytes on macOS, 108 on Linux.
-	if s := filepath.Join(dir, "s"); len(s)+len("/.s.PGSQL.65535.lock") < 100 {
+	if s := filepath.Join(c.dir, "s"); len(s)+len("/.s.PGSQL.65535.lock") < 100 {
 		if err := os.Mkdir(s, 0o700); err != nil {
 			return err
 		}
@@ -289,7 +306,7 @@ func (c *Cluster) stop() error {
 	}
 	wg.Wait()
 	err := errors.Join(errs...)
-	if c.dir != "" && !c.opts.Keep {
+	if c.watchdog != nil && !c.opts.Keep {
 		err = errors.Join(err, c.removeDir())
 	}
 	if c.watchdog != nil {
