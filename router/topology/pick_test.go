@@ -18,9 +18,15 @@ func served(t *testing.T, replicas int, b Balance) *stage {
 	for i := range replicas {
 		s.up(i+1, Replica, 1, 100)
 	}
+	// The election was after the last of them; what a replica says counts from
+	// then on, and is compared with what the primary says later.
+	for i := range replicas {
+		s.says(i+1, Replica, 1, 100)
+	}
+	s.says(0, Primary, 1, 100)
 	for _, n := range s.nodes[1:] {
-		for n.AsOf() == 0 {
-			s.says(0, Primary, 1, 100)
+		if n.AsOf() == 0 {
+			t.Fatalf("%s isn't in use", n.Addr())
 		}
 	}
 	return s
