@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -218,4 +219,22 @@ func tables(names ...string) string {
 		fmt.Fprintf(&b, "CREATE TABLE %s (id int PRIMARY KEY, v int); INSERT INTO %[1]s VALUES (1, 0), (2, 0);", n)
 	}
 	return b.String()
+}
+
+// countingLog counts lines.
+type countingLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *countingLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *countingLog) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), part)
 }

@@ -99,9 +99,10 @@ type plan struct {
 	allTables bool
 	complete  bool // it publishes all kinds of changes, under the partitions' own names
 	tables    []table
-	schema    bool // freshet
-	function  bool // freshet.freshet_auth, as it should be
-	granted   bool // to the service user, and to nobody else
+	schema    string // the owner of the schema freshet; "": there is none
+	trusted   bool   // that is a superuser, or the role that plans
+	function  bool   // freshet.freshet_auth, as it should be
+	granted   bool   // to the service user, and not to everybody
 }
 
 type table struct {
@@ -175,10 +176,15 @@ func only(verb string, tables []string) string {
 // its owner's rights whoever calls it (CVE-2025-12819 and its like).
 func (p *plan) authenticate(o Options, r *Report) {
 	service := quoteIdentifier(cmp.Or(o.ServiceUser, p.user))
-	if p.schema && p.function && p.granted {
+	switch {
+	case p.schema != "" && !p.trusted:
+		// Who owns a schema can put there what they like, and so say who may log in.
+		r.note("", fmt.Sprintf("the schema freshet belongs to %s, so that the authentication function can't be there: ALTER SCHEMA freshet OWNER TO a superuser",
+			p.schema))
 		return
-	}
-	if !p.superuser {
+	case p.function && p.granted:
+		return
+	case !p.superuser:
 		if !p.function {
 			r.note("", "the authentication function freshet.freshet_auth can only be made by a superuser; without it, and unless the "+
 				"service user may read pg_authid, clients need --auth-file")
@@ -212,7 +218,7 @@ func (p *plan) remove(o Options) (r Report) {
 			r.note("", fmt.Sprintf("role %s doesn't own the publication %s", p.user, o.Publication))
 		}
 	}
-	if p.schema {
+	if p.schema != "" && p.trusted {
 		if p.superuser {
 			r.do("DROP FUNCTION IF EXISTS freshet.freshet_auth(pg_catalog.name)")
 			r.do("DROP SCHEMA freshet") // fails if somebody else has put something in it
@@ -233,7 +239,7 @@ func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (*plan, error) {
 	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var version int
 		if err := tx.QueryRow(ctx, planSQL, o.Publication, o.ServiceUser, functionBody).Scan(&p.superuser, &p.user, &version,
-			&p.exists, &p.owned, &p.allTables, &p.complete, &p.schema, &p.function, &p.granted); err != nil {
+			&p.exists, &p.owned, &p.allTables, &p.complete, &p.schema, &p.trusted, &p.function, &p.granted); err != nil {
 			return err
 		}
 		narrowed := "false"
@@ -267,7 +273,7 @@ SELECT u.rolsuper, u.rolname::text, pg_catalog.current_setting('server_version_n
 	coalesce(u.rolsuper OR pg_catalog.pg_has_role(p.pubowner, 'USAGE'), false),
 	coalesce(p.puballtables, false),
 	coalesce(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot, false),
-	s.oid IS NOT NULL,
+	coalesce(o.rolname::text, ''), coalesce(o.rolsuper OR o.oid = u.oid, false),
 	f.oid IS NOT NULL,
 	f.oid IS NOT NULL AND coalesce(
 		pg_catalog.has_schema_privilege(service.name, s.oid, 'USAGE') AND pg_catalog.has_function_privilege(service.name, f.oid, 'EXECUTE')
@@ -276,6 +282,7 @@ FROM pg_catalog.pg_roles u
 CROSS JOIN LATERAL (SELECT coalesce(nullif($2, ''), u.rolname::text) AS name) service
 LEFT JOIN pg_catalog.pg_publication p ON p.pubname = $1
 LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = 'freshet'
+LEFT JOIN pg_catalog.pg_roles o ON o.oid = s.nspowner
 LEFT JOIN pg_catalog.pg_proc f ON f.pronamespace = s.oid AND f.proname = 'freshet_auth' AND f.prosrc = $3 AND f.prosecdef
 WHERE u.rolname = current_user`
 
