@@ -40,11 +40,12 @@ type Config struct {
 	// Logger takes changes of state; default: nowhere.
 	Logger *slog.Logger
 	// OnPrimaryChange is called when another node has become the primary, and
-	// for the first one: after the replicas' sources have been reset, before
-	// any sample of the new primary's position reaches any Source. What
-	// belongs to the old timeline (feed, cache, floors) is to be invalidated
-	// in it. Calls don't overlap. It should be quick, and must not call Ask,
-	// or wait for something that does.
+	// for the first one. At that moment the replicas' sources have been reset,
+	// no sample of the new primary's position has reached any Source, and
+	// Topology.Primary is nil, so that nobody is sent to the new one before
+	// this has returned: here is where what belongs to the old timeline (feed,
+	// cache, floors) is invalidated. Calls don't overlap. It must be quick,
+	// and neither call Ask nor wait for something that does.
 	OnPrimaryChange func(*Node)
 }
 

@@ -244,6 +244,8 @@ func (t *Topology) rewritten(n *Node) bool {
 // one before it is over.
 func (t *Topology) lead(n *Node, id identity, why string) {
 	old := t.elected.Load()
+	t.changing.Store(true)
+	defer t.changing.Store(false)
 	later := n.Timeline() != t.timeline.Load()
 	for _, r := range t.nodes {
 		r.unfollow()

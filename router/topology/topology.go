@@ -25,6 +25,7 @@ type Topology struct {
 	nodes []*Node // never changed after New
 
 	elected    atomic.Pointer[Node] // the present or last primary
+	changing   atomic.Bool          // it is being changed; see lead
 	term       atomic.Uint64
 	timeline   atomic.Uint32 // of elected when it was elected
 	seen       atomic.Int64  // consistency.Now() of elected's last answer
@@ -105,7 +106,7 @@ func (t *Topology) Primary() *Node { return t.primaryAt(consistency.Now()) }
 
 func (t *Topology) primaryAt(now int64) *Node {
 	n := t.elected.Load()
-	if n == nil || n.Role() != Primary || !n.upAt(now) {
+	if n == nil || n.Role() != Primary || !n.upAt(now) || t.changing.Load() {
 		return nil
 	}
 	return n
