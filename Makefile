@@ -2,20 +2,21 @@
 
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 30s
 
 # Whether a file is up to date is for go to know.
-.PHONY: help deps build demo test race bench lint fuzz ci clean
+.PHONY: help deps build demo test race bench microbench lint fuzz ci clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 deps: ## install what is missing: Postgres, Redis, a C compiler
 	@.ci/deps
 
 build: ## build bin/freshet
-	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/freshet ./cmd/freshet
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/freshet ./cmd/freshet
 
 demo: deps build ## see it work: servers, Freshet before them, a comparison (ARGS='--for 30s')
 	bin/freshet demo $(ARGS)
@@ -26,8 +27,13 @@ test: deps ## all tests, against real Postgres and Redis servers
 race: deps ## the same with the race detector
 	$(GO) test -race ./...
 
-bench: ## benchmarks, and PgBouncer to compare with
+bench: ## Freshet beside Postgres and PgBouncer, into docs/ (ARGS='--rounds 1 --time 1s --out ""')
 	@.ci/deps --bench
+	@$(MAKE) --no-print-directory build
+	$(GO) build -trimpath -o bin/ ./bench/floor ./bench/compare
+	bin/compare $(ARGS)
+
+microbench: ## Go's benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 lint: ## formatting, go vet, staticcheck, import rules
