@@ -18,8 +18,8 @@ type maintenance struct {
 // lockTimeout is short: adding a table waits for a VACUUM or DDL on it, and would have others wait behind it.
 const lockTimeout = "50ms"
 
-// run does it once. What fails is logged once per reason, and tried again the next time.
-func (m *maintenance) run(ctx context.Context, conn *pgx.Conn) {
+// run does it once, and says whether there is no need to try again. What fails is logged once per reason.
+func (m *maintenance) run(ctx context.Context, conn *pgx.Conn) (done bool) {
 	r, err := m.plan(ctx, conn)
 	if err == nil && len(r.Statements) > 0 {
 		asking, cancel := context.WithTimeout(ctx, m.feed.cfg.ConnectTimeout)
@@ -46,6 +46,7 @@ func (m *maintenance) run(ctx context.Context, conn *pgx.Conn) {
 			m.feed.cfg.Logger.Warn("WAL feed: the publication can't be brought up to date", "error", err)
 		}
 	}
+	return err == nil
 }
 
 func (m *maintenance) plan(ctx context.Context, conn *pgx.Conn) (r Report, err error) {

@@ -16,6 +16,8 @@ type watch struct {
 	caughtUp bool
 	stale    bool // the server won't send what is in the publication now, see sendsNewMembers
 	maintain *maintenance
+	digest   string    // of what the last look at the publication depended on
+	lookBy   time.Time // when to look again even if that hasn't changed
 }
 
 func newWatch(f *Feed, l *link) *watch {
@@ -33,6 +35,10 @@ const (
 	lookIdly  = 100 * time.Millisecond
 	behindFor = 100 * time.Millisecond
 )
+
+// lookAnyway is how often the publication is read though nothing seems to have changed: for what isn't in the digest, as who
+// may do what.
+const lookAnyway = time.Minute
 
 var errStaleStream = errors.New("the publication has new tables, for which this version of the server needs a new connection")
 
@@ -96,6 +102,16 @@ func (w *watch) poll(ctx context.Context) error {
 		w.f.table.Gap()
 		return errPrimaryChanged
 	}
+	// The digest first, so that what changes in between is found the next time.
+	digest, err := w.f.readDigest(ctx, w.l)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	if digest == w.digest && now.Before(w.lookBy) {
+		return nil
+	}
+	w.digest, w.lookBy = digest, now.Add(lookAnyway)
 	p, err := w.f.readPublication(ctx, w.l)
 	if err != nil {
 		return err
@@ -118,8 +134,8 @@ func (w *watch) poll(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.maintain != nil {
-		w.maintain.run(ctx, w.l.sql)
+	if w.maintain != nil && !w.maintain.run(ctx, w.l.sql) {
+		w.digest = ""
 	}
 	return nil
 }
