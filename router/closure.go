@@ -41,7 +41,7 @@ func (c *closure) function(f *catalog.Function) {
 		c.function(c.j.s.Function(part))
 	}
 	if f.Language == "sql" || f.Language == "plpgsql" {
-		c.body(f.Source, fmt.Sprintf("function %s.%s()", f.Schema, f.Name))
+		c.body(f.Source, fmt.Sprintf("function %s.%s()", f.Schema, f.Name), false)
 	}
 }
 
@@ -58,13 +58,13 @@ func (c *closure) write(r *catalog.Relation) {
 		c.function(c.j.s.Function(f))
 	}
 	for _, rule := range r.Rules {
-		c.body(rule, "a rule on "+r.Name)
+		c.body(rule, "a rule on "+r.Name, true)
 	}
 	for _, expr := range r.Defaults {
-		c.body(expr, "a column default of "+r.Name)
+		c.body(expr, "a column default of "+r.Name, true)
 	}
 	for _, expr := range r.Policies {
-		c.body(expr, "a policy on "+r.Name)
+		c.body(expr, "a policy on "+r.Name, true)
 	}
 	for _, oid := range r.Cascades {
 		c.write(c.j.s.Relation(oid))
@@ -73,7 +73,7 @@ func (c *closure) write(r *catalog.Relation) {
 		c.write(c.j.s.Relation(oid))
 	}
 	if r.Kind == catalog.KindView {
-		c.body(r.Definition, "view "+r.Name)
+		c.body(r.Definition, "view "+r.Name, true)
 	}
 }
 
@@ -90,15 +90,16 @@ func (c *closure) read(r *catalog.Relation) {
 	}
 	c.viewed[r.OID] = true
 	if r.Kind == catalog.KindView && r.Definition != "" {
-		c.body(r.Definition, "view "+r.Name)
+		c.body(r.Definition, "view "+r.Name, true)
 	}
 	for _, expr := range r.Policies {
-		c.body(expr, "a policy on "+r.Name)
+		c.body(expr, "a policy on "+r.Name, true)
 	}
 }
 
-// body adds what the text of a function, rule or expression can do. where names it.
-func (c *closure) body(text, where string) {
+// body adds what the text of a function, rule or expression can do. where names it. A text that the server has deparsed names
+// everything outside of pg_catalog with its schema; in others an unqualified name can be of any.
+func (c *closure) body(text, where string, deparsed bool) {
 	words := words(text)
 	writing := false
 	for _, w := range words {
@@ -111,21 +112,32 @@ func (c *closure) body(text, where string) {
 		if b := stateWord(words, i); b != "" && c.effect.binds == "" {
 			c.effect.binds = b + " in " + where
 		}
+		// Where a name follows schema and point, the schema is certain for operators and in calls; elsewhere it could be the alias
+		// of a table.
+		schema := ""
+		if i >= 2 && words[i-1].text == "." && words[i-1].kind == tokenSelf {
+			schema = words[i-2].text
+		} else if deparsed {
+			schema = "pg_catalog"
+		}
 		switch w.kind {
 		case tokenOperator:
 			for _, o := range c.j.s.OperatorsNamed(w.text) {
-				if o.OID >= catalog.FirstUserOID {
+				if o.OID >= catalog.FirstUserOID && (schema == "" || schema == o.Schema) {
 					c.function(c.j.s.Function(o.Function))
 				}
 			}
 		case tokenIdent, tokenQuoted:
 			called := i+1 < len(words) && words[i+1].text == "(" && words[i+1].kind == tokenSelf
 			for _, f := range c.j.s.FunctionsNamed(w.text) {
-				// Without parentheses it can still be a call, as in row.function.
-				if f.Builtin() && !called || f.Name == "set_config" && localSetConfig(words[i:]) {
-					continue
+				switch {
+				case called && schema != "" && schema != f.Schema:
+				case !called && (f.Builtin() || i == 0 || words[i-1].text != "."):
+					// Without parentheses it is a call only as in row.function.
+				case f.Name == "set_config" && localSetConfig(words[i:]):
+				default:
+					c.function(f)
 				}
-				c.function(f)
 			}
 			for _, r := range c.j.s.RelationsNamed(w.text) {
 				if r.System() {

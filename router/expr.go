@@ -422,7 +422,7 @@ func (a *analysis) cast(from typ, target uint32) {
 	for _, check := range t.Checks {
 		a.add(notCacheable(fmt.Sprintf("cast to domain %s, which has a CHECK constraint", a.j.typeName(target))))
 		c := closure{j: a.j}
-		c.body(check, "a CHECK of domain "+t.Name)
+		c.body(check, "a CHECK of domain "+t.Name, true)
 		a.add(c.effect)
 	}
 	if !from.literal && (from.oid == 0 || a.j.stringLike(from.oid)) && a.j.readsClock(target) {

@@ -286,7 +286,7 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 				scan.Exact = true
 			}
 			return out[:n], scan
-		default: // tokenUnicode, tokenBad
+		default: // tokenOdd, tokenBad
 			scan.Exact, scan.ClockWord = true, true
 			if t.kind == tokenBad {
 				return nil, scan

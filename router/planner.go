@@ -146,7 +146,7 @@ func (st *statement) unparsed(text string, err error) *Plan {
 		return p
 	}
 	c := closure{j: st.j}
-	c.body(text, "a very long statement")
+	c.body(text, "a very long statement", false)
 	p.Kind, p.Binds = KindWrite, c.effect.binds
 	return p
 }

@@ -80,7 +80,7 @@ func (a *analysis) storage(r *catalog.Relation) {
 		a.add(notCacheable(fmt.Sprintf("table %s has row-level security", r.Name)))
 		c := closure{j: a.j}
 		for _, policy := range r.Policies {
-			c.body(policy, "a policy on "+r.Name)
+			c.body(policy, "a policy on "+r.Name, true)
 		}
 		a.add(c.effect)
 	}
@@ -116,7 +116,7 @@ func (j *judge) view(r *catalog.Relation) *viewPlan {
 func (j *judge) newView(r *catalog.Relation) *viewPlan {
 	refuse := func(e effect) *viewPlan {
 		c := closure{j: j}
-		c.body(r.Definition, "view "+r.Name)
+		c.body(r.Definition, "view "+r.Name, true)
 		e.add(c.effect)
 		return &viewPlan{effect: e}
 	}

@@ -323,7 +323,7 @@ func (st *statement) do(n *pg.Node, x *pg.DoStmt) *Plan {
 		p.Binds = catalogUnknown
 	default:
 		c := closure{j: st.j}
-		c.body(body, "DO")
+		c.body(body, "DO", false)
 		p.addBinds(c.effect)
 	}
 	return p

@@ -1,7 +1,5 @@
 package router
 
-import "bytes"
-
 // tokenKind is the kind of a token, as the lexer of Postgres tells them apart.
 type tokenKind uint8
 
@@ -21,7 +19,7 @@ const (
 	tokenOperator // one or more characters
 	tokenSelf     // one of , ( ) [ ] ; : .
 	tokenHint     // /* freshet: … */; for Postgres it doesn't exist
-	tokenUnicode  // U&'…' or U&"…": what it is depends on a UESCAPE that may follow
+	tokenOdd      // a literal or identifier that isn't what it looks like: U&'…' (which depends on a UESCAPE that may follow), coded escapes
 	tokenBad      // Postgres wouldn't take it, or it is unterminated
 )
 
@@ -125,7 +123,7 @@ func (s *scanner) next() token {
 			}
 			return s.operator(i)
 		case c == '\'':
-			return s.quote(i, i+1, false)
+			return s.quote(i, i+1, tokenString, false)
 		case c == '"':
 			return s.quotedIdent(i, i+1, tokenQuoted)
 		case class == classDollar:
@@ -219,24 +217,14 @@ func commentEnd(text []byte, i int) (int, bool) {
 	return len(text), false
 }
 
-var doubledQuote = []byte("''")
-
 // prefixed scans a literal with a letter before its quote.
 func (s *scanner) prefixed(i int) (token, bool) {
 	text := s.text
 	switch text[i] | 0x20 {
 	case 'e':
-		return s.quote(i, i+2, true), true
+		return s.quote(i, i+2, tokenString, true), true
 	case 'b', 'x':
-		t := s.quote(i, i+2, false)
-		if t.kind == tokenString {
-			t.kind = tokenBits
-			if bytes.Contains(text[t.start:t.end], doubledQuote) && !t.hidden {
-				// Quotes don't double in here: for Postgres it is two literals.
-				return s.bad(i), true
-			}
-		}
-		return t, true
+		return s.quote(i, i+2, tokenBits, false), true
 	case 'n':
 		s.pos = i + 1
 		return token{kind: tokenNChar, start: i, end: i + 1}, true
@@ -246,23 +234,19 @@ func (s *scanner) prefixed(i int) (token, bool) {
 		}
 		switch text[i+2] {
 		case '\'':
-			t := s.quote(i, i+3, false)
-			if t.kind == tokenString {
-				t.kind = tokenUnicode
-			}
-			return t, true
+			return s.quote(i, i+3, tokenOdd, false), true
 		case '"':
-			return s.quotedIdent(i, i+3, tokenUnicode), true
+			return s.quotedIdent(i, i+3, tokenOdd), true
 		}
 	}
 	return token{}, false
 }
 
-// quote scans a string literal whose first quote is just before i, with its continuations on further lines. Within E'…' a
+// quote scans a literal whose first quote is just before i, with its continuations on further lines. With escapes, a
 // backslash takes the next character with it.
-func (s *scanner) quote(start, i int, escapes bool) token {
+func (s *scanner) quote(start, i int, kind tokenKind, escapes bool) token {
 	text := s.text
-	t := token{kind: tokenString, start: start}
+	t := token{kind: kind, start: start}
 	for {
 		for i < len(text) && text[i] != '\'' {
 			if escapes && text[i] == '\\' {
@@ -273,7 +257,7 @@ func (s *scanner) quote(start, i int, escapes bool) token {
 				switch c := text[i]; {
 				case c == 'x', c == 'u', c == 'U', c >= '0' && c <= '7':
 					// A character by its code. What the code has to be like is checked by Postgres' lexer.
-					t.kind, t.hidden = tokenUnicode, true
+					t.kind, t.hidden = tokenOdd, true
 				}
 			}
 			i++
@@ -282,24 +266,28 @@ func (s *scanner) quote(start, i int, escapes bool) token {
 			return s.bad(start)
 		}
 		i++ // the quote
-		if i < len(text) && text[i] == '\'' {
+		if i < len(text) && text[i] == '\'' && kind != tokenBits {
 			i++ // a doubled one
 			continue
 		}
-		// 'a' <newline> 'b' is one literal; comments up to the end of a line may stand between.
-		next, ok := continuation(text, i)
+		next, comment, ok := continuation(text, i)
 		if !ok {
 			s.pos = i
 			t.end = i
 			return t
+		}
+		if comment {
+			// For Postgres it goes on, for libpg_query it doesn't.
+			t.kind = tokenOdd
 		}
 		t.hidden = true
 		i = next
 	}
 }
 
-// continuation tells whether at i there is whitespace with a newline in it, and then a quote; and where what follows is.
-func continuation(text []byte, i int) (int, bool) {
+// continuation tells whether at i there is whitespace with a newline in it and then a quote, so that 'a' <newline> 'b' is one literal;
+// and where what follows the quote is. Comments up to the end of a line may stand between.
+func continuation(text []byte, i int) (next int, comment, ok bool) {
 	newline := false
 	for i < len(text) {
 		switch c := text[i]; {
@@ -309,17 +297,15 @@ func continuation(text []byte, i int) (int, bool) {
 		case classes[c] == classSpace:
 			i++
 		case c == '-' && i+1 < len(text) && text[i+1] == '-':
+			comment = true
 			i = lineEnd(text, i)
-			if i >= len(text) {
-				return 0, false
-			}
 		case c == '\'' && newline:
-			return i + 1, true
+			return i + 1, comment, true
 		default:
-			return 0, false
+			return 0, false, false
 		}
 	}
-	return 0, false
+	return 0, false, false
 }
 
 // quotedIdent scans a quoted identifier whose first quote is just before i.

@@ -62,7 +62,7 @@ func words(text string) []word {
 // stateWord says what kind of state the i-th word of a text may leave on a connection; "" if none. It errs on the side of finding some.
 func stateWord(words []word, i int) string {
 	w := words[i]
-	if w.kind == tokenBad || w.kind == tokenUnicode {
+	if w.kind == tokenBad || w.kind == tokenOdd {
 		return "something that can't be read"
 	}
 	if w.kind != tokenIdent && w.kind != tokenQuoted {
