@@ -98,6 +98,28 @@ func (d *Databases) Get(name string) *Database {
 	return &r.Database
 }
 
+// AwaitCatalog waits until something is known about the database, for a moment: until then nothing can be told about a
+// statement, and each session that makes one would have to be bound. It returns without, when there is no primary to ask.
+func (d *Databases) AwaitCatalog(ctx context.Context, db *Database) {
+	if db.Catalog() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, catalogWait)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for db.Catalog() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// catalogWait bounds AwaitCatalog.
+const catalogWait = 3 * time.Second
+
 // catalogChanged makes everything stale that was cached under the old catalog, and everything whose fill is under way.
 // The new snapshot is current already, so nothing more is planned by the old one. It runs on the watcher's goroutine.
 func (d *Databases) catalogChanged(r *runningDatabase) {

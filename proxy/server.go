@@ -236,6 +236,7 @@ func (s *Server) admit(conn net.Conn) {
 		return
 	}
 	db := s.cfg.Databases.Get(a.Database)
+	s.cfg.Databases.AwaitCatalog(ctx, db)
 	handed = true
 	s.start(a, db)
 }

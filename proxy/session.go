@@ -68,6 +68,7 @@ const (
 	clientElastic   = 64 << 20  // the same while the client is still sending: both directions must move (HAZARD 16)
 	serverHighWater = 1 << 20   // of unsent bytes to the server, beyond which the client isn't read
 	maxAttempts     = 3         // of a read that had sent nothing
+	maxKept         = 64 << 10  // of a unit's bytes, once they have been sent and won't be again
 	maxPrepared     = 1000      // statements prepared on one server connection
 )
 
@@ -132,6 +133,7 @@ type Session struct {
 	unit unit
 	fill *cache.Fill
 
+	stepNow      int  // the step that is being queued
 	unitOver     bool // the last ReadyForQuery of the unit has come
 	resume       bool // the client's bytes should be looked at again at the end of this event
 	settleFailed bool
@@ -204,6 +206,7 @@ type expect struct {
 	sync      bool         // exLocal: ReadyForQuery
 	local     []byte       // exLocal: the bytes
 	execute   *router.Plan // exLocal: executes one of our own statements
+	step      int          // exBind: which of the unit's steps
 	replace   *wire.Error  // for the error that is expected
 }
 

@@ -55,7 +55,7 @@ func (s *Session) serverError(e *expect, msg []byte) {
 	if e.replace != nil {
 		s.toClient(e.replace.AppendTo(nil))
 	} else {
-		s.toClient(s.withClientNames(msg))
+		s.toClient(s.withClientNames(e, msg))
 	}
 	s.copyEnded()
 	if e.kind != exQuery {
@@ -65,7 +65,7 @@ func (s *Session) serverError(e *expect, msg []byte) {
 }
 
 // withClientNames gives prepared statements in an error the names by which the client knows them.
-func (s *Session) withClientNames(msg []byte) []byte {
+func (s *Session) withClientNames(ex *expect, msg []byte) []byte {
 	if !bytes.Contains(msg, []byte(`"`+statementPrefix)) {
 		return msg
 	}
@@ -75,6 +75,14 @@ func (s *Session) withClientNames(msg []byte) []byte {
 	}
 	rename := func(server, client string) {
 		e.Message = strings.ReplaceAll(e.Message, `"`+server+`"`, `"`+client+`"`)
+	}
+	if u := &s.unit; ex.kind == exBind && !u.streaming && ex.step < len(u.steps) && u.steps[ex.step].end <= len(u.buf) {
+		if st := u.steps[ex.step]; st.typ == wire.MsgBind && st.st != nil {
+			b, err := wire.DecodeBind(wire.Body(u.buf[st.off:st.end]))
+			if err == nil {
+				rename(st.st.name, string(b.Statement))
+			}
+		}
 	}
 	for name, st := range s.named {
 		rename(st.name, name)

@@ -40,9 +40,7 @@ func (s *Session) run() {
 	}
 	u.read = !u.writes && !u.primary && s.tx == wire.TxIdle && s.bound == "" && !u.streaming
 	if s.conn != nil {
-		if u.reason == reasonNone || u.reason == reasonNotCacheable {
-			s.heldReason()
-		}
+		s.heldReason()
 		s.send()
 		return
 	}
@@ -282,8 +280,8 @@ func (s *Session) send() {
 	}
 	c.Write(s.local.out)
 	s.flushLocals()
-	if !u.read && len(u.buf) > 0 {
-		u.buf = u.buf[:0]
+	if !u.read && len(u.buf) > maxKept {
+		u.buf = nil // it won't be sent again
 	}
 }
 
@@ -322,6 +320,7 @@ func (s *Session) expect(e expect) { s.q = append(s.q, e) }
 // when the unit is Freshet's alone.
 func (s *Session) queueSteps(c *backend.Conn) {
 	for i := range s.unit.steps {
+		s.stepNow = i
 		s.queueStep(c, &s.unit.steps[i], s.unit.buf)
 	}
 }
@@ -362,7 +361,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		default:
 			out = s.ensurePrepared(c, st.st, out)
 			out, _ = wire.AppendBindAs(out, b, b.Portal, []byte(st.st.name))
-			s.expect(expect{kind: exBind})
+			s.expect(expect{kind: exBind, step: s.stepNow})
 		}
 	case wire.MsgDescribe:
 		switch {

@@ -403,10 +403,10 @@ func (s *Session) settled() {
 			err = wire.Errorf("XX000", "the session's settings couldn't be made on the server connection")
 		}
 		s.fail(err.WithSeverity("ERROR"))
-		s.resume = true
-		return
+	} else {
+		s.send()
 	}
-	s.send()
+	s.resume = true // a stream goes on with what the client has sent meanwhile
 }
 
 // noteAnswer remembers where the answer came from.

@@ -98,14 +98,17 @@ func (d Detached) Close() {
 
 // Detach takes the connection out of its loop without losing bytes. From here c is dead: nothing more is delivered, no
 // Closed is called, writing does nothing. Later in this turn, outside of any other callback, then is called with the connection;
-// typically it posts an Attach to another loop (and closes it, if Post says that this has been closed). On a connection that is being
-// closed already Detach does nothing, and Closed follows as ever.
-func (c *Conn) Detach(then func(Detached)) {
+// typically it posts an Attach to another loop (and closes it, if Post says that this has been closed).
+//
+// False: the connection is being closed already, be it that its peer has gone, and stays: then isn't called, Closed follows (or
+// was called).
+func (c *Conn) Detach(then func(Detached)) bool {
 	if c.state != open {
-		return
+		return false
 	}
 	c.state = dead
 	c.loop.leave = append(c.loop.leave, leaver{c, then})
+	return true
 }
 
 // pack takes everything out of c that goes along.

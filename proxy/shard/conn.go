@@ -134,6 +134,13 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // LocalAddr returns our own address as the adopted net.Conn gave it.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
+// Do calls fn, at once, as if it were a callback of this connection: if it panics, the connection is closed, and nobody else's. It is
+// for functions that a connection's owner gives to Post or a Timer.
+func (c *Conn) Do(fn func()) {
+	defer c.caught("Do")
+	fn()
+}
+
 // data delivers p to the handler.
 func (c *Conn) data(p []byte) {
 	c.loop.count.in += uint64(len(p))
