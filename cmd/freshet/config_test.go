@@ -1,0 +1,459 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testURL is a primary that is never connected to.
+const testURL = "postgres://svc:hunter2@db1:5432/app"
+
+// withoutVariables takes the FRESHET_ variables of the machine out of the way of a test.
+func withoutVariables(t *testing.T) {
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "FRESHET_") {
+			t.Setenv(name, "") // so that it comes back
+			os.Unsetenv(name)
+		}
+	}
+}
+
+func writeFile(t *testing.T, text string) string {
+	path := filepath.Join(t.TempDir(), "freshet.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// parseServe is what serve makes of flags, variables and file.
+func parseServe(t *testing.T, args []string, variables map[string]string, file string) (ServeConfig, error) {
+	t.Helper()
+	withoutVariables(t)
+	for name, value := range variables {
+		t.Setenv(name, value)
+	}
+	args = append([]string{"serve"}, args...)
+	if file != "" {
+		args = append(args, "--config", writeFile(t, file))
+	}
+	_, commands, err := parse(args, t.Output(), t.Output())
+	if err != nil {
+		return ServeConfig{}, err
+	}
+	return commands.Serve.Flags.config(), nil
+}
+
+// TestDefaults: they are those of INTERFACE, and complete but for the primary.
+func TestDefaults(t *testing.T) {
+	got := DefaultServeConfig()
+	want := ServeConfig{
+		Listen: []string{"127.0.0.1:6432"}, HTTP: "127.0.0.1:6480",
+		AuthType: "scram-sha-256", MaxClients: 10000,
+		PoolSize: 20, PoolWait: 5 * time.Second, ConnectTimeout: 5 * time.Second,
+		ServerLifetime: time.Hour, ServerIdleTimeout: 10 * time.Minute,
+		RYWWindow: 10 * time.Second, RYWRelease: "caught-up", MaxStaleness: 2 * time.Second, Balance: "least-outstanding",
+		Cache: "auto", L1Size: 256 << 20, CacheMaxEntry: 1 << 20, Publication: "freshet",
+		LogFormat: "text", LogLevel: "info", DrainTimeout: 30 * time.Second,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if err := got.Validate(); err == nil || !strings.HasPrefix(err.Error(), "--primary is needed") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("without a primary: %v", err)
+	}
+	got.Primary = testURL
+	if err := got.Validate(); err != nil {
+		t.Error(err)
+	}
+	parsed, err := parseServe(t, nil, nil, "")
+	if err != nil || !reflect.DeepEqual(parsed, want) {
+		t.Errorf("serve without flags: %v %v", parsed, err)
+	}
+}
+
+// TestEveryFlagHasThreeNames: each field is a flag, a variable and a key, all of the same name and of the same effect.
+func TestEveryFlagHasThreeNames(t *testing.T) {
+	other := map[string]string{ // a value that isn't the default
+		"listen": "127.0.0.1:7001", "http": ":7002", "primary": testURL, "replica": "postgres://svc@db2/app",
+		"auth-type": "trust", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "connect-timeout": "8ms",
+		"server-lifetime": "2h", "server-idle-timeout": "3h", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
+		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "slot": "s", "publication": "p",
+		"log-format": "json", "log-level": "debug", "drain-timeout": "4s", "shards": "3",
+	}
+	typ := reflect.TypeFor[ServeConfig]()
+	if typ.NumField() != len(other) {
+		t.Errorf("%d fields, %d values here", typ.NumField(), len(other))
+	}
+	for i := range typ.NumField() {
+		flag := flagName(typ.Field(i))
+		t.Run(flag, func(t *testing.T) {
+			byFlag, err := parseServe(t, []string{"--" + flag + "=" + other[flag]}, nil, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if reflect.DeepEqual(reflect.ValueOf(byFlag).Field(i).Interface(), reflect.ValueOf(DefaultServeConfig()).Field(i).Interface()) {
+				t.Error("the flag has no effect")
+			}
+			byVariable, err := parseServe(t, nil, map[string]string{variable(flag): other[flag]}, "")
+			if err != nil || !reflect.DeepEqual(byVariable, byFlag) {
+				t.Errorf("%s: %v, %v; want %v", variable(flag), byVariable, err, byFlag)
+			}
+			byFile, err := parseServe(t, nil, nil, flag+": "+fmt.Sprintf("%q", other[flag]))
+			if err != nil || !reflect.DeepEqual(byFile, byFlag) {
+				t.Errorf("file: %v, %v; want %v", byFile, err, byFlag)
+			}
+		})
+	}
+	if variable("l1-size") != "FRESHET_L1_SIZE" {
+		t.Error("INTERFACE names it FRESHET_L1_SIZE")
+	}
+}
+
+// TestPrecedence: flag beats environment beats file beats default.
+func TestPrecedence(t *testing.T) {
+	for _, c := range []struct {
+		name, flag, variable, file string
+		want                       int
+	}{
+		{"default", "", "", "", 20},
+		{"file", "", "", "3", 3},
+		{"variable", "", "2", "", 2},
+		{"variable and file", "", "2", "3", 2},
+		{"flag", "1", "", "", 1},
+		{"flag and file", "1", "", "3", 1},
+		{"flag and variable", "1", "2", "", 1},
+		{"all", "1", "2", "3", 1},
+		{"a wrong variable doesn't matter where there is a flag", "1", "x", "3", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var args []string
+			variables := map[string]string{}
+			file := ""
+			if c.flag != "" {
+				args = []string{"--pool-size", c.flag}
+			}
+			if c.variable != "" {
+				variables["FRESHET_POOL_SIZE"] = c.variable
+			}
+			if c.file != "" {
+				file = "pool-size: " + c.file
+			}
+			cfg, err := parseServe(t, args, variables, file)
+			if err != nil || cfg.PoolSize != c.want {
+				t.Errorf("%d, %v; want %d", cfg.PoolSize, err, c.want)
+			}
+		})
+	}
+	t.Run("lists are replaced, not added to", func(t *testing.T) {
+		cfg, err := parseServe(t, []string{"--listen", ":1", "--listen", ":2"}, map[string]string{"FRESHET_LISTEN": ":3"}, "listen: [':4', ':5']")
+		if want := []string{":1", ":2"}; err != nil || !reflect.DeepEqual(cfg.Listen, want) {
+			t.Error(cfg.Listen, err)
+		}
+		cfg, err = parseServe(t, nil, map[string]string{"FRESHET_LISTEN": ":3, :6"}, "listen: [':4', ':5']")
+		if want := []string{":3", ":6"}; err != nil || !reflect.DeepEqual(cfg.Listen, want) {
+			t.Error(cfg.Listen, err)
+		}
+		cfg, err = parseServe(t, nil, nil, "listen: [':4', ':5']")
+		if want := []string{":4", ":5"}; err != nil || !reflect.DeepEqual(cfg.Listen, want) {
+			t.Error(cfg.Listen, err)
+		}
+	})
+	t.Run("an empty variable is a value", func(t *testing.T) {
+		cfg, err := parseServe(t, nil, map[string]string{"FRESHET_HTTP": ""}, "http: ':9'")
+		if err != nil || cfg.HTTP != "" {
+			t.Error(cfg.HTTP, err)
+		}
+	})
+	t.Run("the file may be named by a variable", func(t *testing.T) {
+		cfg, err := parseServe(t, nil, map[string]string{"FRESHET_CONFIG": writeFile(t, "pool-size: 9")}, "")
+		if err != nil || cfg.PoolSize != 9 {
+			t.Error(cfg.PoolSize, err)
+		}
+	})
+}
+
+// TestURLLists: several URLs in one variable are told apart, and a comma in a password isn't taken for one between URLs.
+func TestURLLists(t *testing.T) {
+	for _, c := range []struct {
+		in   []string
+		want []string
+	}{
+		{nil, nil},
+		{[]string{""}, nil},
+		{[]string{"postgres://u:a,b@h/d"}, []string{"postgres://u:a,b@h/d"}},
+		{[]string{"postgres://a,postgresql://b", "postgres://c postgres://d,\npostgres://e,"}, []string{"postgres://a", "postgresql://b", "postgres://c", "postgres://d", "postgres://e"}},
+	} {
+		if got := splitURLs(c.in); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%q: %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+// TestConfigFile: what a file may hold, and what is said about the rest.
+func TestConfigFile(t *testing.T) {
+	for _, c := range []struct{ name, file, want string }{
+		{"empty", "\n", ""},
+		{"only comments", "# nothing\n", ""},
+		{"numbers and words without quotes", "pool-size: 5\npool-wait: 5s\ncache: off\nl1-size: 1048576\nserver-lifetime: 0\n", ""},
+		{"anchors", "pool-wait: &t 5s\nconnect-timeout: *t\n", ""},
+		{"unknown key", "pool-size: 5\npool-sizes: 6\n", `line 2: unknown key "pool-sizes": did you mean "pool-size"?`},
+		{"unknown key, near to none", "colour: red\n", `line 1: unknown key "colour": the keys are the names of serve's flags`},
+		{"flag of another command", "dry-run: true\n", `unknown key "dry-run"`},
+		{"config in config", "config: other.yaml\n", `unknown key "config"`},
+		{"underscores", "pool_size: 5\n", `did you mean "pool-size"?`},
+		{"all that is unknown is named", "one: 1\ntwo: 2\n", `"two"`},
+		{"twice", "pool-size: 5\npool-size: 6\n", "line 2: pool-size: the key is here twice"},
+		{"no value", "http:\n", `line 1: http: no value; "" is an empty one`},
+		{"list for one value", "http: [a, b]\n", "http: expected one value"},
+		{"mapping", "serve:\n  http: a\n", `unknown key "serve"`},
+		{"mapping as a value", "listen: {a: b}\n", "listen: expected a text, or a list of texts"},
+		{"list of lists", "listen: [[a]]\n", "listen: expected a list of texts"},
+		{"list at the top", "- a\n", "expected lines of the form `key: value`"},
+		{"not YAML", "a: b: c\n", "not YAML"},
+		{"two documents", "pool-size: 5\n---\npool-size: 6\n", "only one YAML document"},
+		{"time without unit", "\npool-wait: 5\n", `"5" isn't a time`},
+		{"wrong value has its line", "\npool-wait: 5\n", `freshet.yaml, line 2`},
+		{"not a number", "max-clients: many\n", `got "many"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := parseServe(t, nil, nil, c.file)
+			if c.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || !errors.As(err, new(usageError)) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+	_, _, err := parse([]string{"serve", "--config", "/nowhere/x.yaml"}, t.Output(), t.Output())
+	if err == nil || !strings.Contains(err.Error(), "--config: open /nowhere/x.yaml: no such file") {
+		t.Error(err)
+	}
+	t.Run("version doesn't mind", func(t *testing.T) {
+		t.Setenv("FRESHET_CONFIG", "/nowhere/x.yaml")
+		if _, _, err := parse([]string{"version"}, t.Output(), t.Output()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestValidate: each wrong value is named with what is allowed, all of them at once.
+func TestValidate(t *testing.T) {
+	for _, c := range []struct {
+		change func(*ServeConfig)
+		want   string
+	}{
+		{func(c *ServeConfig) { c.Listen = nil }, "--listen: at least one address"},
+		{func(c *ServeConfig) { c.Listen = []string{"localhost"} }, `--listen: "localhost" isn't an address`},
+		{func(c *ServeConfig) { c.Listen = []string{":70000"} }, `--listen: ":70000" isn't an address`},
+		{func(c *ServeConfig) { c.HTTP = "x:y" }, `--http: "x:y" isn't an address`},
+		{func(c *ServeConfig) { c.Primary = "db1:5432" }, "--primary isn't a URL of the form"},
+		{func(c *ServeConfig) { c.Primary = "host=db1 password=hunter2" }, "--primary isn't a URL of the form"},
+		{func(c *ServeConfig) { c.Primary = "mysql://db1/x" }, "--primary isn't a URL of the form"},
+		{func(c *ServeConfig) { c.Primary = "postgres://svc:hun/ter2@db1/x" }, "--primary isn't a URL of the form"},
+		{func(c *ServeConfig) { c.Primary = "postgres:///app" }, "--primary: the URL has no host"},
+		{func(c *ServeConfig) { c.Primary = "postgres://svc:hunter2@a,b/x" }, "--primary: one server to a URL"},
+		{func(c *ServeConfig) { c.Replica = []string{testURL, "nonsense"} }, "--replica isn't a URL of the form"},
+		{func(c *ServeConfig) { c.AuthType = "md5" }, `--auth-type: "md5" isn't one of scram-sha-256 and trust`},
+		{func(c *ServeConfig) { c.MaxClients = 0 }, "--max-clients: 0 is too little: at least 1"},
+		{func(c *ServeConfig) { c.PoolSize = -1 }, "--pool-size: -1 is too little: at least 1"},
+		{func(c *ServeConfig) { c.PoolWait = 0 }, "--pool-wait: 0s isn't possible: it has to be more than 0"},
+		{func(c *ServeConfig) { c.ConnectTimeout = -1 }, "--connect-timeout: -1ns isn't possible"},
+		{func(c *ServeConfig) { c.ServerLifetime = -1 }, "--server-lifetime: -1ns isn't possible: 0 or more"},
+		{func(c *ServeConfig) { c.ServerIdleTimeout = -1 }, "--server-idle-timeout: "},
+		{func(c *ServeConfig) { c.RYWWindow = 0 }, "--ryw-window: "},
+		{func(c *ServeConfig) { c.RYWRelease = "" }, `--ryw-release: "" isn't one of caught-up and window`},
+		{func(c *ServeConfig) { c.MaxStaleness = 0 }, "--max-staleness: "},
+		{func(c *ServeConfig) { c.Balance = "x" }, `--balance: "x" isn't one of least-outstanding, round-robin and random`},
+		{func(c *ServeConfig) { c.Cache = "on" }, `--cache: "on" isn't one of auto and off`},
+		{func(c *ServeConfig) { c.L1Size = 100 }, "--l1-size: 100 is too little: at least 1MiB"},
+		{func(c *ServeConfig) { c.CacheMaxEntry = 1 << 40 }, "--cache-max-entry: 1TiB is out of range: from 1KiB to --l1-size"},
+		{func(c *ServeConfig) { c.Slot = "A-b" }, `--slot: "A-b" can't be a slot's name`},
+		{func(c *ServeConfig) { c.Publication = "" }, `--publication: "" can't be`},
+		{func(c *ServeConfig) { c.LogFormat = "xml" }, `--log-format: "xml" isn't one of text and json`},
+		{func(c *ServeConfig) { c.LogLevel = "loud" }, `--log-level: "loud" isn't one of debug, info, warn and error`},
+		{func(c *ServeConfig) { c.DrainTimeout = -1 }, "--drain-timeout: "},
+		{func(c *ServeConfig) { c.Shards = 5000 }, "--shards: 5000 is out of range"},
+	} {
+		cfg := DefaultServeConfig()
+		cfg.Primary = testURL
+		c.change(&cfg)
+		err := cfg.Validate()
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want %s", err, c.want)
+			continue
+		}
+		if leaks(err.Error()) {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+	cfg := DefaultServeConfig()
+	cfg.PoolSize, cfg.Cache = 0, "x"
+	if err := cfg.Validate(); strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("want three errors: %v", err)
+	}
+}
+
+// leaks says whether a text holds a part of the tests' password.
+func leaks(text string) bool {
+	return strings.Contains(text, "hunter") || strings.Contains(text, "ter2")
+}
+
+// TestConfigPrintsNoPasswords: however it is printed.
+func TestConfigPrintsNoPasswords(t *testing.T) {
+	cfg := DefaultServeConfig()
+	cfg.Primary, cfg.Replica = testURL, []string{"postgres://svc:hunter2@db2/app?sslpassword=hunter2", "postgres://svc:hun@ter2@db3/app"}
+	var text, json bytes.Buffer
+	slog.New(slog.NewTextHandler(&text, nil)).Info("x", "config", cfg)
+	slog.New(slog.NewJSONHandler(&json, nil)).Info("x", "config", cfg)
+	for name, out := range map[string]string{
+		"%v": fmt.Sprintf("%v", cfg), "%+v": fmt.Sprintf("%+v", cfg), "%#v": fmt.Sprintf("%#v", cfg), "pointer": fmt.Sprintf("%v", &cfg),
+		"Sprint": fmt.Sprint(cfg), "text log": text.String(), "JSON log": json.String(),
+	} {
+		if leaks(out) || !strings.Contains(out, "svc:***@db1") || !strings.Contains(out, "db2") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// TestLogRedacts: what a library puts into an error doesn't get into the log.
+func TestLogRedacts(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var b bytes.Buffer
+		log := newLogger(&b, format, new(slog.LevelVar))
+		log.With("url", testURL).WithGroup("g").Error("can't connect to "+testURL, "error", errors.New("parse "+testURL),
+			"list", []string{testURL}, slog.Group("h", "dsn", "host=db1 password=hunter2"), "config", ServeConfig{Primary: testURL})
+		if leaks(b.String()) || strings.Count(b.String(), "***") < 6 {
+			t.Errorf("%s: %s", format, &b)
+		}
+	}
+}
+
+// TestErrorsRedact: nor does it get on the terminal, whatever was mistyped; and each error is a line.
+func TestErrorsRedact(t *testing.T) {
+	withoutVariables(t)
+	for _, args := range [][]string{
+		{"serve", testURL},
+		{"serve", "--primry", testURL},
+		{"serve", "--primary", "postgres://svc:hun/ter2@db1/x"},
+		{"serve", "--primary", "svc:hunter2@db1"},
+		{"serve", "--primary", "postgres://svc:hun%zzter2@db1/x"},
+		{"serve", "--pool-size", testURL},
+		{"serve", "--listen", testURL, "--primary", testURL},
+		{"serve", "--balance", testURL, "--primary", testURL},
+		{"setup", "--primary", "postgres://svc:hun%zzter2@db1/x"},
+		{"demo", "--primary", testURL, "--balance", testURL},
+		{testURL},
+	} {
+		var stdout, stderr bytes.Buffer
+		status := run(args, &stdout, &stderr)
+		if status != exitUsage || leaks(stderr.String()) || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "freshet: ") || strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%v: exit status %d\n%s%s", args, status, &stdout, &stderr)
+		}
+	}
+	t.Setenv("FRESHET_POOL_WAIT", testURL)
+	var stderr bytes.Buffer
+	if status := run([]string{"serve"}, t.Output(), &stderr); status != exitUsage || leaks(stderr.String()) {
+		t.Errorf("exit status %d\n%s", status, &stderr)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]Size{
+		"0": 0, "1": 1, "12B": 12, "64MiB": 64 << 20, "1.5GiB": 3 << 29, "2 KiB": 2048, "1TiB": 1 << 40, " 8KiB ": 8192,
+	} {
+		if got, err := ParseSize(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "MiB", "-1", "-1MiB", "64MB", "64M", "1e9", "0x10", "1.5", "NaN", "+Inf", "9999999TiB", "1..2KiB", "99999999999999999999"} {
+		if got, err := ParseSize(text); err == nil {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	for size, want := range map[Size]string{0: "0", 1: "1", 1 << 10: "1KiB", 1536: "1536", 256 << 20: "256MiB", 3 << 40: "3TiB"} {
+		if got := size.String(); got != want {
+			t.Errorf("%d: %s, want %s", int64(size), got, want)
+		}
+	}
+}
+
+// TestReload: the log's level changes; what can't is named; a wrong file changes nothing.
+func TestReload(t *testing.T) {
+	withoutVariables(t)
+	path := writeFile(t, "primary: "+testURL+"\nlog-level: info\n")
+	args := []string{"serve", "--config", path, "--pool-size", "5"}
+	_, commands, err := parse(args, t.Output(), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := commands.Serve.Flags.config()
+	for _, c := range []struct {
+		name, file, want string
+		level            slog.Level
+	}{
+		{"nothing new", "primary: " + testURL, "reload: done", slog.LevelInfo},
+		{"level", "primary: " + testURL + "\nlog-level: debug", "log_level=debug", slog.LevelDebug},
+		{"what can't change", "primary: postgres://svc:hunter2@db9/app\nl1-size: 1GiB", `keep their values until a restart" flags="[primary l1-size]"`, slog.LevelInfo},
+		{"what a flag has set isn't changed by the file", "primary: " + testURL + "\npool-size: 7", "reload: done", slog.LevelInfo},
+		{"wrong", "primary: " + testURL + "\nlog-level: debug\npool-wait: 5", "nothing has changed", slog.LevelInfo},
+		{"invalid", "primary: svc:hunter2@db1\nlog-level: debug", "nothing has changed", slog.LevelInfo},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var b bytes.Buffer
+			var level slog.LevelVar
+			reload(&environment{args: args, stdout: t.Output(), stderr: t.Output()}, path, running, &level, newLogger(&b, "text", new(slog.LevelVar)))
+			if !strings.Contains(b.String(), c.want) || level.Level() != c.level || leaks(b.String()) {
+				t.Errorf("level %v:\n%s", level.Level(), &b)
+			}
+			if strings.Contains(c.name, "flag has set") && strings.Contains(b.String(), "restart") {
+				t.Errorf("pool-size is set by a flag:\n%s", &b)
+			}
+		})
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.0.0.1:5": "127.0.0.1:5", "[::]:5": "127.0.0.1:5", "0.0.0.0:5": "127.0.0.1:5", ":5": "127.0.0.1:5", "10.1.2.3:5": "10.1.2.3:5", "host:5": "host:5",
+	} {
+		if got := reachable(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestParsePgbench(t *testing.T) {
+	m, err := parsePgbench("pgbench (15.5)\nlatency average = 0.412 ms\ninitial connection time = 9.1 ms\ntps = 19417.475728 (without initial connection time)\n")
+	if err != nil || m.tps != 19417.475728 || m.latency != 0.412 {
+		t.Error(m, err)
+	}
+	if _, err := parsePgbench("something else"); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestShares(t *testing.T) {
+	got := sharesOf(map[string]uint64{"l1": 10, "replica": 5, "primary": 3}, map[string]uint64{"l1": 20, "flight": 5, "replica": 90, "primary": 3})
+	if want := "replicas 85.0 %, cache 10.0 %, another session's query 5.0 %"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := sharesOf(nil, map[string]uint64{"l1": 0}); got != "" {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/freshet/freshet/cache"
+	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/proxy"
+	"github.com/freshet/freshet/proxy/admin"
+	"github.com/freshet/freshet/proxy/auth"
+	"github.com/freshet/freshet/proxy/backend"
+	"github.com/freshet/freshet/router/topology"
+)
+
+// instance is a running proxy.
+type instance struct {
+	topo      *topology.Topology
+	clock     *consistency.Clock
+	databases *proxy.Databases
+	verifiers *auth.CatalogSource
+	admitter  *proxy.Admitter
+	server    *proxy.Server
+	listeners []net.Listener
+	l1        *cache.L1
+	cacheOff  bool
+	failovers atomic.Int64
+	http      *admin.Server
+	httpAddr  string
+	draining  atomic.Bool
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	done      chan error
+	once      sync.Once
+	err       error
+}
+
+// startServer starts the proxy as cfg says and returns when it accepts clients. That servers are missing isn't an error: they are looked for
+// as long as the proxy runs.
+func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *instance, err error) {
+	i := &instance{done: make(chan error, 1), cacheOff: cfg.Cache == "off"}
+	ctx, cancel := context.WithCancel(context.Background()) // ended by Shutdown, which has to be orderly
+	i.cancel = cancel
+	defer func() {
+		if err != nil {
+			i.Shutdown(context.Background())
+		}
+	}()
+	var httpListener net.Listener
+	if cfg.HTTP != "" {
+		httpListener, err = net.Listen("tcp", cfg.HTTP)
+		if err != nil {
+			return nil, fmt.Errorf("--http %s: %w", cfg.HTTP, err)
+		}
+		i.httpAddr = httpListener.Addr().String()
+		defer func() {
+			if err != nil {
+				httpListener.Close()
+			}
+		}()
+	}
+	for _, addr := range cfg.Listen {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("--listen %s: %w", addr, err)
+		}
+		i.listeners = append(i.listeners, ln)
+	}
+	balance, err := topology.ParseBalance(cfg.Balance)
+	if err != nil {
+		return nil, err
+	}
+	release := consistency.CaughtUp
+	if cfg.RYWRelease == "window" {
+		release = consistency.Window
+	}
+	registry := consistency.NewRegistry(cfg.RYWWindow, release)
+	i.topo, err = topology.New(topology.Config{
+		Primary: cfg.Primary, Replicas: cfg.Replica, ConnectTimeout: cfg.ConnectTimeout, MaxLag: cfg.RYWWindow,
+		Balance: balance, Logger: log,
+		OnPrimaryChange: func(*topology.Node) {
+			i.failovers.Add(1)
+			i.databases.PrimaryChanged()
+			// What the old primary acknowledged beyond this may be lost; a floor that nobody can reach any more helps nobody.
+			i.clock.Next(func(lsn consistency.LSN, err error) {
+				if err == nil {
+					registry.LowerFloors(lsn)
+				}
+			})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	i.clock = consistency.NewClock(i.topo.Ask, cfg.ConnectTimeout)
+	i.databases = proxy.NewDatabases(proxy.DatabasesConfig{
+		Topology: i.topo, Clock: i.clock, Publication: cfg.Publication, Slot: cfg.Slot,
+		NoFeed: cfg.Cache == "off", Logger: log,
+	})
+	i.wg.Add(1)
+	go func() {
+		defer i.wg.Done()
+		i.topo.Run(ctx)
+	}()
+	i.awaitPrimary(ctx)
+	// From the start on, so that the cache is warm to be filled when the first client comes.
+	if t, err := backend.ParseTarget(cfg.Primary); err == nil {
+		i.databases.Get(t.Database())
+	}
+	i.verifiers = auth.NewCatalogSource(auth.CatalogConfig{Nodes: i.serviceConfigs, Timeout: cfg.ConnectTimeout, Logger: log})
+	i.admitter = proxy.NewAdmitter(proxy.AdmitConfig{
+		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: i.verifiers, Nodes: i.targets,
+		ConnectTimeout: cfg.ConnectTimeout, Logger: log,
+	})
+	i.l1 = cache.NewL1(int64(cfg.L1Size), 0)
+	i.server, err = proxy.NewServer(proxy.Config{
+		Shards: cfg.Shards,
+		Shared: proxy.NewShared(proxy.SharedConfig{
+			Nodes: i.topo, L1: i.l1, MaxEntry: int64(cfg.CacheMaxEntry), Registry: registry,
+			NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },
+			MaxStaleness:   cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
+		}),
+		Databases: i.databases, Clock: i.clock, Admitter: i.admitter, Topology: i.topo,
+		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, ConnectTimeout: cfg.ConnectTimeout,
+		ServerLifetime: cfg.ServerLifetime, ServerIdleTimeout: cfg.ServerIdleTimeout, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if httpListener != nil {
+		i.http = admin.New(admin.Config{Source: i, Version: buildVersion(), Logger: log})
+		i.wg.Add(1)
+		go func() {
+			defer i.wg.Done()
+			if err := i.http.Serve(httpListener); err != nil {
+				log.Error("metrics and health aren't served any more", "error", err)
+			}
+		}()
+	}
+	for _, ln := range i.listeners {
+		i.wg.Add(1)
+		go func() {
+			defer i.wg.Done()
+			if err := i.server.Serve(ln); err != nil {
+				select {
+				case i.done <- fmt.Errorf("accepting clients on %s: %w", ln.Addr(), err):
+				default:
+				}
+			}
+		}()
+	}
+	return i, nil
+}
+
+// awaitPrimary gives the topology a moment to find the primary, so that the first client needn't wait. Freshet starts without
+// one, too.
+func (i *instance) awaitPrimary(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for i.topo.Primary() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// ordered are all nodes, the primary first.
+func (i *instance) ordered() []*topology.Node {
+	var list []*topology.Node
+	p := i.topo.Primary()
+	if p != nil {
+		list = append(list, p)
+	}
+	for _, n := range i.topo.Nodes() {
+		if n != p && n.Up() {
+			list = append(list, n)
+		}
+	}
+	if len(list) == 0 {
+		// Nobody is known to be up: perhaps nobody has been asked yet.
+		list = i.topo.Nodes()
+	}
+	return list
+}
+
+func (i *instance) serviceConfigs() []*pgconn.Config {
+	var list []*pgconn.Config
+	for _, n := range i.ordered() {
+		list = append(list, n.ConnConfig())
+	}
+	return list
+}
+
+func (i *instance) targets() []backend.Target {
+	var list []backend.Target
+	for _, n := range i.ordered() {
+		if t, err := backend.NewTarget(n.ConnConfig()); err == nil {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// Addrs are the addresses that clients connect to.
+func (i *instance) Addrs() []string {
+	var list []string
+	for _, ln := range i.listeners {
+		list = append(list, ln.Addr().String())
+	}
+	return list
+}
+
+// HTTPAddr is the address of dashboard and metrics; empty: none.
+func (i *instance) HTTPAddr() string { return i.httpAddr }
+
+// Done gives the error that ended the proxy of itself.
+func (i *instance) Done() <-chan error { return i.done }
+
+// Shutdown stops the proxy; transactions may finish as long as ctx lasts. It may be called twice.
+func (i *instance) Shutdown(ctx context.Context) error {
+	i.once.Do(func() {
+		i.draining.Store(true)
+		if i.server != nil {
+			i.err = i.server.Shutdown(ctx)
+		} else {
+			for _, ln := range i.listeners {
+				ln.Close()
+			}
+		}
+		if i.http != nil {
+			// Metrics and health are there until the last client is gone.
+			brief, cancel := context.WithTimeout(context.Background(), time.Second)
+			i.http.Shutdown(brief)
+			cancel()
+		}
+		if i.admitter != nil {
+			i.admitter.Close()
+		}
+		if i.verifiers != nil {
+			i.verifiers.Close()
+		}
+		if i.databases != nil {
+			i.databases.Close()
+		}
+		if i.clock != nil {
+			i.clock.Close()
+		}
+		i.cancel()
+		i.wg.Wait()
+	})
+	return i.err
+}
