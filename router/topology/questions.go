@@ -43,7 +43,9 @@ const pollSQL = `SELECT pg_catalog.pg_is_in_recovery(),
 	CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE (` + consistency.PositionSQL + `) END,
 	CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.pg_current_wal_flush_lsn() END,
 	CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END,
-	CASE WHEN pg_catalog.pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) END`
+	CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(
+		(SELECT received_tli FROM pg_catalog.pg_stat_get_wal_receiver()),
+		(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())) END`
 
 // identity is which server a connection leads to.
 type identity struct {
