@@ -23,40 +23,25 @@ func TestEchoGivesEverythingBackInOrder(t *testing.T) {
 		ours, theirs := tr.pair(t)
 		initial := []byte("read during the handshake")
 		adopt(t, l, ours, echo(), initial...)
-		r := rand.New(rand.NewPCG(1, 2))
-		sent := make(chan []byte, 1)
+		sent := make([]byte, 1<<20)
+		rand.NewChaCha8([32]byte{1}).Read(sent)
 		go func() {
-			var all []byte
-			for range 200 {
-				p := make([]byte, 1+r.IntN(1<<r.IntN(16)))
-				for i := range p {
-					p[i] = byte(r.Uint32())
-				}
-				if _, err := theirs.Write(p); err != nil {
+			r := rand.New(rand.NewPCG(1, 2))
+			for p := sent; len(p) > 0; {
+				n := min(len(p), 1+r.IntN(1<<r.IntN(16)))
+				if _, err := theirs.Write(p[:n]); err != nil {
 					t.Error(err)
-					break
+					return
 				}
-				all = append(all, p...)
+				p = p[n:]
 			}
-			sent <- all
 		}()
-		var got []byte
-		buf := make([]byte, 1000)
-		var want []byte
+		got := make([]byte, len(initial)+len(sent))
 		theirs.SetReadDeadline(time.Now().Add(patience))
-		for want == nil || len(got) < len(want) {
-			n, err := theirs.Read(buf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, buf[:n]...)
-			select {
-			case all := <-sent:
-				want = append(bytes.Clone(initial), all...)
-			default:
-			}
+		if _, err := io.ReadFull(theirs, got); err != nil {
+			t.Fatal(err)
 		}
-		if !bytes.Equal(got, want) {
+		if !bytes.Equal(got, append(initial, sent...)) {
 			t.Error("what came back isn't what was sent")
 		}
 	})

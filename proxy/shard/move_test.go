@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -16,12 +17,12 @@ func TestDetachAndAttachUnderLoadLoseNothing(t *testing.T) {
 		loops := [2]*Loop{tr.loop(t, Options{Name: "a"}), tr.loop(t, Options{Name: "b"})}
 		ours, theirs := tr.pair(t)
 		size, moves := 4<<20, 0
-		stop := false
+		var stop atomic.Bool
 		stopped := make(chan struct{})
 		var move func(c *Conn, at int)
 		h := echo()
 		move = func(c *Conn, at int) {
-			if stop {
+			if stop.Load() {
 				close(stopped)
 				return
 			}
@@ -69,8 +70,7 @@ func TestDetachAndAttachUnderLoadLoseNothing(t *testing.T) {
 		if !bytes.Equal(got, append([]byte("first "), sent...)) {
 			t.Error("what came back isn't what was sent")
 		}
-		on(t, loops[0], func() { stop = true })
-		on(t, loops[1], func() { stop = true })
+		stop.Store(true)
 		wait(t, stopped, "the last move")
 		if moves < 5 {
 			t.Errorf("moved only %d times", moves)
@@ -178,6 +178,7 @@ func TestClosingAndAdoptingAmongPendingEvents(t *testing.T) {
 				})
 			}
 			hold := make(chan struct{})
+			on(t, l, func() {}) // so that the loop knows conns
 			l.Post(func() { <-hold })
 			for _, nc := range theirs {
 				all.Go(func() { nc.Write([]byte("x")) })
