@@ -1,6 +1,10 @@
 package topology
 
 import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,5 +75,48 @@ func TestReplicasArriveAtThePrimarysPosition(t *testing.T) {
 		d := until(t, "the position reached after "+sql, 5*time.Second, func() bool { return r.Position() >= floor })
 		e := until(t, "AsOf gone by after "+sql, 5*time.Second, func() bool { return r.AsOf() >= now })
 		t.Logf("%d: %s: position after %v, AsOf %v later", i, sql, d, e)
+	}
+}
+
+// HAZARDS 20: DNS that moved. The name leads to another server by now, while
+// the monitor's connection to the old one is still alive: new connections of
+// the data path find out, and the monitor goes where they go.
+func TestNameThatMovedIsFollowed(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{Replicas: 1})
+	old, next := c.Primary(), c.Replicas()[0]
+	var leads atomic.Pointer[cluster.Node]
+	leads.Store(old)
+	topo, err := New(Config{Primary: strings.Replace(url(old), old.Host(), "db.example", 1)})
+	must(t, err)
+	n := topo.Nodes()[0]
+	n.config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{leads.Load().Addr()}, nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { topo.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	until(t, "a primary", 5*time.Second, func() bool { return topo.Primary() == n })
+	before, err := topo.Ask(t.Context())
+	must(t, err)
+
+	must(t, next.Promote(t.Context())) // the old one lives on
+	write(t, next, 1)
+	leads.Store(next)
+	epoch := n.Epoch()
+	v := n.BeginVouch()
+	answer, err := next.Value(t.Context(), VouchSQL)
+	must(t, err)
+	if err := v.Check(answer); !errors.Is(err, ErrElsewhere) {
+		t.Fatal(err)
+	}
+	until(t, "followed", 5*time.Second, func() bool { return topo.Primary() == n && topo.Timeline() == 2 })
+	if topo.Term() != 2 || n.Epoch() == epoch {
+		t.Errorf("term %d", topo.Term())
+	}
+	if after, err := topo.Ask(t.Context()); err != nil || after <= before {
+		t.Errorf("position %v, before %v (%v)", after, before, err)
+	}
+	v = n.BeginVouch()
+	if err := v.Check(answer); err != nil {
+		t.Error(err)
 	}
 }

@@ -83,8 +83,14 @@ func TestOldPrimaryThatComesBackIsFenced(t *testing.T) {
 	old, next := c.Primary(), c.Replicas()[0]
 	topo, log := run(t, Config{Primary: url(old), Replicas: urls(next)})
 	inUse(t, topo, next)
+	before, err := topo.Ask(t.Context())
+	must(t, err)
 	must(t, next.Promote(t.Context())) // with the old one alive
 	until(t, "the new primary", 5*time.Second, func() bool { return topo.Primary() == at(t, topo, next) })
+	write(t, next, 1)
+	if after, err := topo.Ask(t.Context()); err != nil || after <= before {
+		t.Errorf("the old primary was asked for its position: %v, before %v (%v)", after, before, err)
+	}
 	until(t, "the old one fenced", 5*time.Second, func() bool { return state(t, topo, old).Fenced })
 	if s := state(t, topo, old); s.Up || s.Primary || !strings.Contains(s.Reason, "fenced") {
 		t.Errorf("%+v", s)
@@ -112,6 +118,34 @@ func TestOldPrimaryThatComesBackIsFenced(t *testing.T) {
 	inUse(t, topo, old)
 	if state(t, topo, old).Fenced {
 		t.Error("a replica is fenced")
+	}
+}
+
+// A question that was on its way to the old primary when the new one took
+// over: its answer says nothing about what has been acknowledged since.
+func TestAnswerOfAnOldPrimaryIsNotBelieved(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{Replicas: 1})
+	old, next := c.Primary(), c.Replicas()[0]
+	topo, _ := run(t, Config{Primary: url(old), Replicas: urls(next), DownAfter: 10 * time.Second})
+	inUse(t, topo, next)
+	_, err := topo.Ask(t.Context()) // connects
+	must(t, err)
+	must(t, old.Freeze())
+	asked := make(chan error, 1)
+	go func() { _, err := topo.Ask(t.Context()); asked <- err }()
+	must(t, next.Promote(t.Context()))
+	until(t, "the new primary", 5*time.Second, func() bool { return topo.Primary() == at(t, topo, next) })
+	select {
+	case err := <-asked:
+		t.Fatalf("answered by a server that hangs: %v", err)
+	default:
+	}
+	must(t, old.Thaw())
+	if err := <-asked; !errors.Is(err, ErrNoPrimary) {
+		t.Errorf("believed: %v", err)
+	}
+	if _, err := topo.Ask(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -301,6 +335,28 @@ func TestServiceUserWithoutPrivileges(t *testing.T) {
 	must(t, c.WaitCaughtUp(t.Context()))
 	must(t, r.Exec(t.Context(), "CHECKPOINT"))
 	inUse(t, topo, r)
+}
+
+func BenchmarkAsk(b *testing.B) {
+	c := cluster.ForTest(b, cluster.Options{})
+	topo, err := New(Config{Primary: url(c.Primary())})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	go func() { topo.Run(ctx); close(done) }()
+	for topo.Primary() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := topo.Ask(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cancel()
+	<-done
 }
 
 func TestAsk(t *testing.T) {

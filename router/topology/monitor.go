@@ -58,10 +58,14 @@ func (n *Node) visit(ctx context.Context) (answered bool, err error) {
 	if err := l.prepare(ctx, pollName, pollSQL, limit); err != nil {
 		return false, err
 	}
+	n.again.Store(false)
 	n.t.met(n, id)
 	var behind unflushed
 	var flushed int64
 	for {
+		if n.again.Load() {
+			return answered, ErrElsewhere
+		}
 		doubt := n.doubt.Load()
 		a, err := l.poll(ctx, limit)
 		if err != nil {

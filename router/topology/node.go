@@ -72,6 +72,7 @@ type Node struct {
 	// The data path's doubts. Failed raises doubt; an answer to a question
 	// that was asked afterwards brings cleared up to it.
 	doubt, cleared atomic.Uint64
+	again          atomic.Bool  // a Vouch failed: the monitor is to connect anew
 	failures       atomic.Int32 // in a row
 	openUntil      atomic.Int64 // breaker: consistency.Now()
 

@@ -206,7 +206,8 @@ func (n *Node) BeginVouch() Vouch {
 }
 
 // Check takes the answer to VouchSQL. ErrElsewhere: close the connection; the
-// node is being looked at. Another error: the answer can't be read.
+// monitor connects anew, to wherever the name leads now. Another error: the
+// answer can't be read.
 func (v Vouch) Check(answer string) error {
 	head, tail, ok := strings.Cut(answer, " ")
 	started, err := strconv.ParseInt(head, 10, 64)
@@ -219,10 +220,11 @@ func (v Vouch) Check(answer string) error {
 			return err
 		}
 	}
-	switch {
-	case started != v.started, v.Epoch != v.node.Epoch(),
-		v.replica && tail != "" && replayed < v.reached, // a replica that was promoted is ahead of what it had replayed
-		!v.replica && tail != "":                        // thought to be a primary
+	if started != v.started || v.Epoch != v.node.Epoch() ||
+		// A replica that was promoted since has replayed nothing, by its own
+		// account, and is ahead of what it had.
+		v.replica && tail != "" && replayed < v.reached {
+		v.node.again.Store(true)
 		v.node.look()
 		return ErrElsewhere
 	}

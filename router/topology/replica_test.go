@@ -213,6 +213,17 @@ func TestBreakerOpensWhenConnectionsKeepFailing(t *testing.T) {
 	}
 }
 
+func TestHurryBeginsAtOnce(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{Replicas: 1})
+	topo, _ := run(t, Config{Primary: url(c.Primary()), Replicas: urls(c.Replicas()...), Interval: 10 * time.Second, DownAfter: time.Minute})
+	n := at(t, topo, c.Replicas()[0])
+	until(t, "up", 5*time.Second, func() bool { return n.Up() && topo.Primary() != nil })
+	heard := n.last.Load()
+	topo.Hurry()
+	d := until(t, "asked", time.Second, func() bool { return n.last.Load() > heard })
+	t.Logf("asked after %v", d)
+}
+
 func TestHurryAsksMoreOftenAndEnds(t *testing.T) {
 	c := cluster.ForTest(t, cluster.Options{Replicas: 1})
 	topo, _ := run(t, Config{Primary: url(c.Primary()), Replicas: urls(c.Replicas()...), Interval: 200 * time.Millisecond})
