@@ -120,6 +120,9 @@ func (s *Session) chooseNode() *topology.Node {
 		return primary
 	case u.writes:
 		u.reason, u.detail = reasonWrite, ""
+		if u.plan != nil {
+			u.detail = u.plan.WriteReason
+		}
 		if u.streaming {
 			u.reason = reasonStreamed
 		}

@@ -273,8 +273,9 @@ func TestConnectionsAreServedInTurn(t *testing.T) {
 		ours, theirs[i] = unixPair(t)
 		adopt(t, l, ours, h)
 	}
-	hold := make(chan struct{})
-	l.Post(func() { <-hold })
+	held, hold := make(chan struct{}), make(chan struct{})
+	l.Post(func() { close(held); <-hold })
+	wait(t, held, "the loop is held up")
 	for _, nc := range theirs {
 		nc.SetDeadline(time.Now().Add(patience))
 		if _, err := nc.Write(make([]byte, rounds*buffer)); err != nil { // the kernel has room for it

@@ -177,9 +177,9 @@ func TestClosingAndAdoptingAmongPendingEvents(t *testing.T) {
 					closed: func(c *Conn, err error) { closed[i]++ },
 				})
 			}
-			hold := make(chan struct{})
-			on(t, l, func() {}) // so that the loop knows conns
-			l.Post(func() { <-hold })
+			held, hold := make(chan struct{}), make(chan struct{})
+			l.Post(func() { close(held); <-hold })
+			wait(t, held, "the loop is held up")
 			for _, nc := range theirs {
 				all.Go(func() { nc.Write([]byte("x")) })
 			}
