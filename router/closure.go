@@ -108,6 +108,7 @@ func (c *closure) body(text, where string, deparsed bool) {
 			writing = true
 		}
 	}
+	operators := map[string]bool{} // those without a schema that were looked at
 	for i, w := range words {
 		if b := stateWord(words, i); b != "" && c.effect.binds == "" {
 			c.effect.binds = b + " in " + where
@@ -122,6 +123,12 @@ func (c *closure) body(text, where string, deparsed bool) {
 		}
 		switch w.kind {
 		case tokenOperator:
+			if i == 0 || words[i-1].text != "." {
+				if operators[w.text] {
+					continue
+				}
+				operators[w.text] = true
+			}
 			for _, o := range c.j.s.OperatorsNamed(w.text) {
 				if o.OID >= catalog.FirstUserOID && (schema == "" || schema == o.Schema) {
 					c.function(c.j.s.Function(o.Function))

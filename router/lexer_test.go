@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	pgquery "github.com/pganalyze/pg_query_go/v6"
 	"pgregory.net/rapid"
@@ -172,8 +173,8 @@ func TestScanDoesNotAllocate(t *testing.T) {
 
 // checkTokens compares our tokens with those of Postgres' own lexer.
 func checkTokens(t interface{ Errorf(string, ...any) }, text string) {
-	if strings.Contains(text, "\x00") {
-		return
+	if strings.Contains(text, "\x00") || !utf8.ValidString(text) {
+		return // such a text is taken as it stands
 	}
 	theirs, err := pgquery.Scan(text)
 	i := 0

@@ -44,6 +44,8 @@ func (st *statement) set(x *pg.VariableSetStmt, text string) *Plan {
 		return UnknownPlan("SET FROM CURRENT isn't understood")
 	}
 	switch {
+	case name == "search_path" && strings.Contains(s.Value, "pg_temp"):
+		p.Binds = "temporary table" // where it comes first, CREATE TABLE makes one
 	case s.Default || s.IsLocal:
 		// What was bound to is gone, or ends with the transaction.
 	case name == "role":

@@ -7,7 +7,7 @@ import (
 // word is a token of a text that is looked at without being parsed.
 type word struct {
 	kind tokenKind
-	text string // in lower case unless quoted; without quotes; of literals nothing but TRUE-like strings matters
+	text string // in lower case unless quoted; without quotes; empty for strings, whose values don't matter
 	// first: it may begin a statement.
 	first bool
 }
@@ -28,19 +28,14 @@ func words(text string) []word {
 		case tokenBad:
 			return append(out, word{kind: tokenBad})
 		}
-		w := word{kind: t.kind, text: string(raw[t.start:t.end]), first: first}
+		w := word{kind: t.kind, text: text[t.start:t.end], first: first}
 		switch t.kind {
 		case tokenIdent:
-			w.text = strings.Map(func(r rune) rune {
-				if r >= 'A' && r <= 'Z' {
-					return r + 'a' - 'A'
-				}
-				return r
-			}, w.text)
+			w.text = lowerASCII(w.text)
 		case tokenQuoted:
-			w.text = strings.ReplaceAll(string(t.body(raw)), `""`, `"`)
+			w.text = strings.ReplaceAll(w.text[1:len(w.text)-1], `""`, `"`)
 		case tokenString:
-			w.text = string(t.body(raw))
+			w.text = ""
 		}
 		out = append(out, w)
 		first = false
@@ -57,6 +52,20 @@ func words(text string) []word {
 			first = true // CREATE RULE … DO (…; …)
 		}
 	}
+}
+
+// lowerASCII folds an identifier as Postgres does in UTF-8.
+func lowerASCII(s string) string {
+	for i := range len(s) {
+		if lower[s[i]] != s[i] {
+			b := []byte(s)
+			for j := i; j < len(b); j++ {
+				b[j] = lower[b[j]]
+			}
+			return string(b)
+		}
+	}
+	return s
 }
 
 // stateWord says what kind of state the i-th word of a text may leave on a connection; "" if none. It errs on the side of finding some.

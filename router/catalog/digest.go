@@ -39,7 +39,7 @@ var digestParts = []struct {
 	{"constraint", `pg_constraint t JOIN pg_namespace n ON n.oid = t.connamespace WHERE t.oid >= 16384 AND ` + notTemp, byOID},
 	{"namespace", `pg_namespace n WHERE ` + notTemp, `hashtextextended(n.xmin::text, n.oid::int8)`},
 	{"type", `pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE ` + notTemp, byOID},
-	{"enum", `pg_enum t`, byOID},
+	{"enum", `pg_enum t JOIN pg_type y ON y.oid = t.enumtypid JOIN pg_namespace n ON n.oid = y.typnamespace WHERE ` + notTemp, byOID},
 	{"proc", `pg_proc t JOIN pg_namespace n ON n.oid = t.pronamespace WHERE ` + notTemp, byOID},
 	{"aggregate", `pg_aggregate t WHERE t.aggfnoid::oid >= 16384`, `hashtextextended(t.xmin::text, t.aggfnoid::oid::int8)`},
 	{"operator", `pg_operator t`, byOID},
