@@ -81,7 +81,7 @@ func TestRun(t *testing.T) {
 	if err := l.cluster.Primary().Exec(ctx, "DROP TABLE pgbench_accounts"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.turn(ctx, l.contender("direct"), l.scripts()[0]); err == nil || !strings.Contains(err.Error(), "pgbench_accounts") {
+	if _, err := l.turn(ctx, l.contender("direct"), l.scripts()[0], nil); err == nil || !strings.Contains(err.Error(), "pgbench_accounts") {
 		t.Errorf("without the table the run ends with %v", err)
 	}
 }

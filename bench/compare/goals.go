@@ -7,6 +7,8 @@ const (
 	goalCached   = 0.7  // of the floor's throughput, when answers come from the cache
 	goalUncached = 0.9  // of PgBouncer's throughput, without a cache
 	goalAlloc    = 0.05 // heap allocations per cached query that still count as none: one in twenty can't be the query's own
+	// maxIdle is how many allocations per query the process may make for other reasons, for the difference to mean something.
+	maxIdle = 0.5
 	// hotShare is the share of answers from the cache below which a run wasn't one of cached answers.
 	hotShare = 0.99
 )
@@ -67,9 +69,12 @@ func (r *Result) judge() []Goal {
 			if a.PerQuery > goalAlloc {
 				g.Verdict = missed
 			}
-			if a.CacheShare < hotShare {
+			switch {
+			case a.CacheShare < hotShare:
 				g.Verdict = notJudged
 				g.Note = fmt.Sprintf("only %.0f %% of the answers came from the cache", 100*a.CacheShare)
+			case a.Idle > maxIdle*a.Queries:
+				g.Verdict, g.Note = notJudged, "too few queries to see them beside what the process does when idle"
 			}
 		}
 		goals = append(goals, g)

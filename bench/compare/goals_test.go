@@ -90,12 +90,12 @@ func TestGoalsThatCannotBeJudged(t *testing.T) {
 
 func TestGoalOfAllocations(t *testing.T) {
 	for _, c := range []struct {
-		perQuery, share float64
-		verdict         string
-	}{{-0.001, 1, met}, {0.01, 1, met}, {1, 1, missed}, {0, 0.5, notJudged}} {
-		r := &Result{Allocations: []Allocation{{Mode: "simple", PerQuery: c.perQuery, CacheShare: c.share}}}
+		perQuery, share, idle float64
+		verdict               string
+	}{{-0.001, 1, 100, met}, {0.01, 1, 100, met}, {1, 1, 100, missed}, {0, 0.5, 100, notJudged}, {0, 1, 600, notJudged}} {
+		r := &Result{Allocations: []Allocation{{Mode: "simple", Queries: 1000, PerQuery: c.perQuery, CacheShare: c.share, Idle: c.idle}}}
 		if g := goalOf(t, r, "no allocation", "simple"); g.Verdict != c.verdict {
-			t.Errorf("%v allocations, %v cached: %s, not %s", c.perQuery, c.share, g.Verdict, c.verdict)
+			t.Errorf("%+v: %s, not %s", c, g.Verdict, c.verdict)
 		}
 	}
 }

@@ -93,9 +93,10 @@ func (r *Result) markdown(prefix string) string {
 		fmt.Fprintf(&b, "### %s\n\n%s%s\n", w.Title, r.workloadTable(&w), w.notes(r))
 	}
 	if len(r.Allocations) > 0 {
-		t := table{{"mode", " queries watched", " cached", " allocations per query", " idle, per second"}}
+		t := table{{"mode", " queries watched", " cached", " allocations", " when idle", " difference, per query"}}
 		for _, a := range r.Allocations {
-			t = append(t, []string{a.Mode, thousands(int(a.Queries)), percent(a.CacheShare), fmt.Sprintf("%.4f", a.PerQuery), thousands(int(a.Idle))})
+			t = append(t, []string{a.Mode, thousands(int(a.Queries)), percent(a.CacheShare),
+				thousands(int(a.Busy)), thousands(int(a.Idle)), fmt.Sprintf("%.4f", a.PerQuery)})
 		}
 		fmt.Fprintf(&b, "### Allocations\n\n%s\n", t)
 	}
@@ -202,7 +203,7 @@ func (r *Result) goalsTable() table {
 func (r *Result) workloadTable(w *Workload) table {
 	bases := []struct{ key, title string }{{"direct", " of direct"}, {"pgbouncer", " of PgBouncer"}, {"floor", " of floor"}}
 	bases = slices.DeleteFunc(bases, func(b struct{ key, title string }) bool { return w.series(b.key) == nil })
-	head := []string{"", " tps", " spread", " latency", " CPU/query", " cached"}
+	head := []string{"", " tps", " spread", " latency", " CPU/query", " CPU/login", " cached"}
 	for _, b := range bases {
 		head = append(head, b.title)
 	}
@@ -213,12 +214,15 @@ func (r *Result) workloadTable(w *Workload) table {
 		if s.Note != "" {
 			name += " (" + s.Note + ")"
 		}
-		row := []string{name, thousands(int(math.Round(m.TPS))), percent(s.spread()), fmt.Sprintf("%.3f ms", m.LatencyMS), "–", "–"}
+		row := []string{name, thousands(int(math.Round(m.TPS))), percent(s.spread()), fmt.Sprintf("%.3f ms", m.LatencyMS), "–", "–", "–"}
 		if m.CPUMicros != nil {
 			row[4] = fmt.Sprintf("%.1f µs", *m.CPUMicros)
 		}
+		if s.LoginMicros != nil {
+			row[5] = fmt.Sprintf("%.0f µs", *s.LoginMicros)
+		}
 		if m.CacheShare != nil {
-			row[5] = percent(*m.CacheShare)
+			row[6] = percent(*m.CacheShare)
 		}
 		for _, b := range bases {
 			cell := "–"

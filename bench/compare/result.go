@@ -64,7 +64,9 @@ type Workload struct {
 type Series struct {
 	Contender string `json:"contender"`
 	Note      string `json:"note,omitempty"` // what makes it a different thing here
-	Runs      []Run  `json:"runs"`
+	// LoginMicros is the proxy process's CPU time for a client that logs in, asks once, and leaves. Nil: not measured.
+	LoginMicros *float64 `json:"login_cpu_us,omitempty"`
+	Runs        []Run    `json:"runs"`
 	// Median of each figure over the runs.
 	Median Run `json:"median"`
 }
@@ -74,7 +76,7 @@ type Run struct {
 	TPS          float64 `json:"tps"` // without the time to connect
 	LatencyMS    float64 `json:"latency_ms"`
 	Transactions float64 `json:"transactions"`
-	// CPUMicros is the proxy process's CPU time, user and system, by transaction; logging in the clients is in it. Nil: not measured.
+	// CPUMicros is the proxy process's CPU time, user and system, by transaction, less LoginMicros for each client. Nil: not measured.
 	CPUMicros *float64 `json:"cpu_us,omitempty"`
 	// CacheShare is the share of queries that Freshet says it has answered from its cache. Nil: not measured.
 	CacheShare *float64 `json:"cache_share,omitempty"`
@@ -85,8 +87,10 @@ type Allocation struct {
 	Mode     string  `json:"mode"`
 	Queries  float64 `json:"queries"`
 	PerQuery float64 `json:"per_query"`
-	// Idle is what the process allocates by the second when it has nothing to do; it is not in PerQuery.
-	Idle float64 `json:"idle_per_second"`
+	// Idle is what the process allocates in the same time when it has nothing to do; it is not in PerQuery.
+	Idle float64 `json:"idle"`
+	// Busy is all that the process has allocated meanwhile.
+	Busy float64 `json:"busy"`
 	// CacheShare as in Run.
 	CacheShare float64 `json:"cache_share"`
 }

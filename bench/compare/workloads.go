@@ -87,14 +87,19 @@ func (l *lab) measureScript(ctx context.Context, s script) (*Workload, error) {
 			w.Series = append(w.Series, Series{Contender: key, Note: note})
 		}
 	}
-	for _, c := range turns {
+	for i, c := range turns {
 		if err := l.warm(ctx, c, s); err != nil {
 			return nil, fmt.Errorf("%s: warming up: %w", c.label, err)
 		}
+		login, err := l.measureLogin(ctx, c, s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: logging in: %w", c.label, err)
+		}
+		w.Series[i].LoginMicros = login
 	}
 	for round := range l.rounds {
 		for i, c := range turns {
-			run, err := l.turn(ctx, c, s)
+			run, err := l.turn(ctx, c, s, w.Series[i].LoginMicros)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.label, err)
 			}
@@ -128,11 +133,15 @@ func (l *lab) scriptFile(name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
-// args are pgbench's for a read, without VACUUM before (-n).
-func (l *lab) args(s script, seconds time.Duration) []string {
+// args are pgbench's for a read, without VACUUM before (-n), for a time.
+func (l *lab) args(s script, d time.Duration) []string {
+	return append(l.argsOnce(s), "-T", fmt.Sprint(int(d.Seconds())))
+}
+
+// argsOnce are args without a time.
+func (l *lab) argsOnce(s script) []string {
 	return []string{
-		"-n", "-f", l.selectOnly, "-M", s.mode, "-c", fmt.Sprint(l.clients), "-j", fmt.Sprint(l.threads),
-		"-T", fmt.Sprint(int(seconds.Seconds())), "-D", fmt.Sprint("scale=", s.scale),
+		"-n", "-f", l.selectOnly, "-M", s.mode, "-c", fmt.Sprint(l.clients), "-j", fmt.Sprint(l.threads), "-D", fmt.Sprint("scale=", s.scale),
 	}
 }
 
@@ -158,8 +167,35 @@ func (l *lab) fillCache(ctx context.Context, e endpoint, s script) error {
 	return err
 }
 
+// measureLogin is the proxy's CPU time for a client that comes, asks once, and goes; nil: it has no process. It is taken off a turn's, which would
+// otherwise depend on how long a turn is.
+func (l *lab) measureLogin(ctx context.Context, c *contender, s script) (*float64, error) {
+	before, ok := c.cpu()
+	if !ok {
+		return nil, nil
+	}
+	const times = 5 // for a clock that ticks a hundred times a second
+	e, _ := c.target(s.mode)
+	for range times {
+		if _, err := l.pgbench(ctx, e, append(l.argsOnce(s), "-t", "1")...); err != nil {
+			return nil, err
+		}
+	}
+	after, _ := c.cpu()
+	x := float64((after - before).Microseconds()) / float64(times*l.clients)
+	return &x, nil
+}
+
+// cpu is what its process has used so far; false: it has none, or that isn't known.
+func (c *contender) cpu() (time.Duration, bool) {
+	if c.pid == 0 {
+		return 0, false
+	}
+	return processCPU(c.pid)
+}
+
 // turn is one run of pgbench, with a look at the proxy's process before and after.
-func (l *lab) turn(ctx context.Context, c *contender, s script) (Run, error) {
+func (l *lab) turn(ctx context.Context, c *contender, s script, login *float64) (Run, error) {
 	// The backends of the one before are still going away.
 	time.Sleep(200 * time.Millisecond)
 	var before counters
@@ -169,15 +205,15 @@ func (l *lab) turn(ctx context.Context, c *contender, s script) (Run, error) {
 			return Run{}, err
 		}
 	}
-	cpu0, measured := processCPU(c.pid)
+	cpu0, measured := c.cpu()
 	e, _ := c.target(s.mode)
 	p, err := l.pgbench(ctx, e, l.args(s, l.time)...)
 	if err != nil {
 		return Run{}, err
 	}
 	run := Run{TPS: p.tps, LatencyMS: p.latencyMS, Transactions: float64(p.transactions)}
-	if cpu, ok := processCPU(c.pid); ok && measured && c.pid != 0 {
-		x := float64((cpu - cpu0).Microseconds()) / run.Transactions
+	if cpu, ok := c.cpu(); ok && measured && login != nil {
+		x := (float64((cpu - cpu0).Microseconds()) - *login*float64(l.clients)) / run.Transactions
 		run.CPUMicros = &x
 	}
 	if c.http != "" {
@@ -193,10 +229,12 @@ func (l *lab) turn(ctx context.Context, c *contender, s script) (Run, error) {
 }
 
 // measureAllocations counts what Freshet allocates while it answers from its cache, less what it allocates when idle. Both times it is
-// looked at twice, a second apart, in the middle of things: logging in is in neither, and the cost of looking is in both.
+// looked at twice, two seconds apart, in the middle of things: logging in is in neither, and the cost of looking is in both.
 func (l *lab) measureAllocations(ctx context.Context, c *contender, s script) (Allocation, error) {
 	a := Allocation{Mode: s.mode}
-	idle, err := c.watch(ctx, time.Second)
+	const watched = 2 * time.Second
+	time.Sleep(time.Second) // what clients have left behind is put away
+	idle, err := c.watch(ctx, watched)
 	if err != nil {
 		return a, err
 	}
@@ -213,10 +251,10 @@ func (l *lab) measureAllocations(ctx context.Context, c *contender, s script) (A
 		case <-time.After(1500 * time.Millisecond): // everybody is connected
 		case <-ctx.Done():
 		}
-		k, err := c.watch(ctx, time.Second)
+		k, err := c.watch(ctx, watched)
 		looked <- look{k, err}
 	}()
-	_, err = l.pgbench(ctx, e, l.args(s, 4*time.Second)...)
+	_, err = l.pgbench(ctx, e, l.args(s, 5*time.Second)...)
 	busy := <-looked
 	if err == nil {
 		err = busy.err
@@ -224,7 +262,7 @@ func (l *lab) measureAllocations(ctx context.Context, c *contender, s script) (A
 	if err != nil {
 		return a, err
 	}
-	a.Queries = busy.total()
+	a.Queries, a.Busy = busy.total(), busy.mallocs
 	if a.Queries == 0 {
 		return a, fmt.Errorf("no query was counted in %s", queriesMetric)
 	}
