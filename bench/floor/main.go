@@ -36,6 +36,7 @@ func run(listen string, shards int, portable bool) error {
 	if shards < 1 {
 		return fmt.Errorf("--shards %d: at least 1 is needed", shards)
 	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), shards+shard.Headroom))
 	var loops []*shard.Loop
 	var running sync.WaitGroup
 	defer func() {

@@ -8,6 +8,8 @@
 // It isn't for anything that blocks (dialling, TLS handshakes, look-ups: do these beside the loop and come back with
 // [Loop.Post]), and it knows nothing of Postgres.
 //
+// A busy loop never lets go of its processor, in the scheduler's sense: give the process [Headroom] more of them than it has loops.
+//
 // The rules it upholds: callbacks run one at a time, on the loop, in the order of arrival; a handler hears Closed
 // exactly once and nothing after it; no byte that was accepted is lost or reordered while the connection lives; memory is
 // held only for bytes that wait, so that an idle connection costs next to nothing; a handler that panics loses its own
