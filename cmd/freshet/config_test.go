@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,9 +11,11 @@ import (
 )
 
 // testURL is a primary that is never connected to.
+
 const testURL = "postgres://svc:hunter2@db1:5432/app"
 
 // withoutVariables takes the FRESHET_ variables of the machine out of the way of a test.
+
 func withoutVariables(t *testing.T) {
 	for _, v := range os.Environ() {
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "FRESHET_") {
@@ -35,6 +34,7 @@ func writeFile(t *testing.T, text string) string {
 }
 
 // parseServe is what serve makes of flags, variables and file.
+
 func parseServe(t *testing.T, args []string, variables map[string]string, file string) (ServeConfig, error) {
 	t.Helper()
 	withoutVariables(t)
@@ -53,6 +53,7 @@ func parseServe(t *testing.T, args []string, variables map[string]string, file s
 }
 
 // TestDefaults: they are those of INTERFACE, and complete but for the primary.
+
 func TestDefaults(t *testing.T) {
 	got := DefaultServeConfig()
 	want := ServeConfig{
@@ -81,6 +82,7 @@ func TestDefaults(t *testing.T) {
 }
 
 // TestEveryFlagHasThreeNames: each field is a flag, a variable and a key, all of the same name and of the same effect.
+
 func TestEveryFlagHasThreeNames(t *testing.T) {
 	other := map[string]string{ // a value that isn't the default
 		"listen": "127.0.0.1:7001", "http": ":7002", "primary": testURL, "replica": "postgres://svc@db2/app",
@@ -119,6 +121,7 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 }
 
 // TestPrecedence: flag beats environment beats file beats default.
+
 func TestPrecedence(t *testing.T) {
 	for _, c := range []struct {
 		name, flag, variable, file string
@@ -182,6 +185,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 // TestURLLists: several URLs in one variable are told apart, and a comma in a password isn't taken for one between URLs.
+
 func TestURLLists(t *testing.T) {
 	for _, c := range []struct {
 		in   []string
@@ -199,57 +203,9 @@ func TestURLLists(t *testing.T) {
 }
 
 // TestConfigFile: what a file may hold, and what is said about the rest.
-func TestConfigFile(t *testing.T) {
-	for _, c := range []struct{ name, file, want string }{
-		{"empty", "\n", ""},
-		{"only comments", "# nothing\n", ""},
-		{"numbers and words without quotes", "pool-size: 5\npool-wait: 5s\ncache: off\nl1-size: 1048576\nserver-lifetime: 0\n", ""},
-		{"anchors", "pool-wait: &t 5s\nconnect-timeout: *t\n", ""},
-		{"unknown key", "pool-size: 5\npool-sizes: 6\n", `line 2: unknown key "pool-sizes": did you mean "pool-size"?`},
-		{"unknown key, near to none", "colour: red\n", `line 1: unknown key "colour": the keys are the names of serve's flags`},
-		{"flag of another command", "dry-run: true\n", `unknown key "dry-run"`},
-		{"config in config", "config: other.yaml\n", `unknown key "config"`},
-		{"underscores", "pool_size: 5\n", `did you mean "pool-size"?`},
-		{"all that is unknown is named", "one: 1\ntwo: 2\n", `"two"`},
-		{"twice", "pool-size: 5\npool-size: 6\n", "line 2: pool-size: the key is here twice"},
-		{"no value", "http:\n", `line 1: http: no value; "" is an empty one`},
-		{"list for one value", "http: [a, b]\n", "http: expected one value"},
-		{"mapping", "serve:\n  http: a\n", `unknown key "serve"`},
-		{"mapping as a value", "listen: {a: b}\n", "listen: expected a text, or a list of texts"},
-		{"list of lists", "listen: [[a]]\n", "listen: expected a list of texts"},
-		{"list at the top", "- a\n", "expected lines of the form `key: value`"},
-		{"not YAML", "a: b: c\n", "not YAML"},
-		{"two documents", "pool-size: 5\n---\npool-size: 6\n", "only one YAML document"},
-		{"time without unit", "\npool-wait: 5\n", `"5" isn't a time`},
-		{"wrong value has its line", "\npool-wait: 5\n", `freshet.yaml, line 2`},
-		{"not a number", "max-clients: many\n", `got "many"`},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := parseServe(t, nil, nil, c.file)
-			if c.want == "" {
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), c.want) || !errors.As(err, new(usageError)) {
-				t.Errorf("got %v, want %s", err, c.want)
-			}
-		})
-	}
-	_, _, err := parse([]string{"serve", "--config", "/nowhere/x.yaml"}, t.Output(), t.Output())
-	if err == nil || !strings.Contains(err.Error(), "--config: open /nowhere/x.yaml: no such file") {
-		t.Error(err)
-	}
-	t.Run("version doesn't mind", func(t *testing.T) {
-		t.Setenv("FRESHET_CONFIG", "/nowhere/x.yaml")
-		if _, _, err := parse([]string{"version"}, t.Output(), t.Output()); err != nil {
-			t.Error(err)
-		}
-	})
-}
 
 // TestValidate: each wrong value is named with what is allowed, all of them at once.
+
 func TestValidate(t *testing.T) {
 	for _, c := range []struct {
 		change func(*ServeConfig)
@@ -307,153 +263,11 @@ func TestValidate(t *testing.T) {
 }
 
 // leaks says whether a text holds a part of the tests' password.
-func leaks(text string) bool {
-	return strings.Contains(text, "hunter") || strings.Contains(text, "ter2")
-}
 
 // TestConfigPrintsNoPasswords: however it is printed.
-func TestConfigPrintsNoPasswords(t *testing.T) {
-	cfg := DefaultServeConfig()
-	cfg.Primary, cfg.Replica = testURL, []string{"postgres://svc:hunter2@db2/app?sslpassword=hunter2", "postgres://svc:hun@ter2@db3/app"}
-	var text, json bytes.Buffer
-	slog.New(slog.NewTextHandler(&text, nil)).Info("x", "config", cfg)
-	slog.New(slog.NewJSONHandler(&json, nil)).Info("x", "config", cfg)
-	for name, out := range map[string]string{
-		"%v": fmt.Sprintf("%v", cfg), "%+v": fmt.Sprintf("%+v", cfg), "%#v": fmt.Sprintf("%#v", cfg), "pointer": fmt.Sprintf("%v", &cfg),
-		"Sprint": fmt.Sprint(cfg), "text log": text.String(), "JSON log": json.String(),
-	} {
-		if leaks(out) || !strings.Contains(out, "svc:***@db1") || !strings.Contains(out, "db2") {
-			t.Errorf("%s: %s", name, out)
-		}
-	}
-}
 
 // TestLogRedacts: what a library puts into an error doesn't get into the log.
-func TestLogRedacts(t *testing.T) {
-	for _, format := range []string{"text", "json"} {
-		var b bytes.Buffer
-		log := newLogger(&b, format, new(slog.LevelVar))
-		log.With("url", testURL).WithGroup("g").Error("can't connect to "+testURL, "error", errors.New("parse "+testURL),
-			"list", []string{testURL}, slog.Group("h", "dsn", "host=db1 password=hunter2"), "config", ServeConfig{Primary: testURL})
-		if leaks(b.String()) || strings.Count(b.String(), "***") < 6 {
-			t.Errorf("%s: %s", format, &b)
-		}
-	}
-}
 
 // TestErrorsRedact: nor does it get on the terminal, whatever was mistyped; and each error is a line.
-func TestErrorsRedact(t *testing.T) {
-	withoutVariables(t)
-	for _, args := range [][]string{
-		{"serve", testURL},
-		{"serve", "--primry", testURL},
-		{"serve", "--primary", "postgres://svc:hun/ter2@db1/x"},
-		{"serve", "--primary", "svc:hunter2@db1"},
-		{"serve", "--primary", "postgres://svc:hun%zzter2@db1/x"},
-		{"serve", "--pool-size", testURL},
-		{"serve", "--listen", testURL, "--primary", testURL},
-		{"serve", "--balance", testURL, "--primary", testURL},
-		{"setup", "--primary", "postgres://svc:hun%zzter2@db1/x"},
-		{"demo", "--primary", testURL, "--balance", testURL},
-		{testURL},
-	} {
-		var stdout, stderr bytes.Buffer
-		status := run(args, &stdout, &stderr)
-		if status != exitUsage || leaks(stderr.String()) || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "freshet: ") || strings.Count(stderr.String(), "\n") != 1 {
-			t.Errorf("%v: exit status %d\n%s%s", args, status, &stdout, &stderr)
-		}
-	}
-	t.Setenv("FRESHET_POOL_WAIT", testURL)
-	var stderr bytes.Buffer
-	if status := run([]string{"serve"}, t.Output(), &stderr); status != exitUsage || leaks(stderr.String()) {
-		t.Errorf("exit status %d\n%s", status, &stderr)
-	}
-}
-
-func TestSize(t *testing.T) {
-	for text, want := range map[string]Size{
-		"0": 0, "1": 1, "12B": 12, "64MiB": 64 << 20, "1.5GiB": 3 << 29, "2 KiB": 2048, "1TiB": 1 << 40, " 8KiB ": 8192,
-	} {
-		if got, err := ParseSize(text); err != nil || got != want {
-			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "MiB", "-1", "-1MiB", "64MB", "64M", "1e9", "0x10", "1.5", "NaN", "+Inf", "9999999TiB", "1..2KiB", "99999999999999999999"} {
-		if got, err := ParseSize(text); err == nil {
-			t.Errorf("%q: %d", text, got)
-		}
-	}
-	for size, want := range map[Size]string{0: "0", 1: "1", 1 << 10: "1KiB", 1536: "1536", 256 << 20: "256MiB", 3 << 40: "3TiB"} {
-		if got := size.String(); got != want {
-			t.Errorf("%d: %s, want %s", int64(size), got, want)
-		}
-	}
-}
 
 // TestReload: the log's level changes; what can't is named; a wrong file changes nothing.
-func TestReload(t *testing.T) {
-	withoutVariables(t)
-	path := writeFile(t, "primary: "+testURL+"\nlog-level: info\n")
-	args := []string{"serve", "--config", path, "--pool-size", "5"}
-	_, commands, err := parse(args, t.Output(), t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	running := commands.Serve.Flags.config()
-	for _, c := range []struct {
-		name, file, want string
-		level            slog.Level
-	}{
-		{"nothing new", "primary: " + testURL, "reload: done", slog.LevelInfo},
-		{"level", "primary: " + testURL + "\nlog-level: debug", "log_level=debug", slog.LevelDebug},
-		{"what can't change", "primary: postgres://svc:hunter2@db9/app\nl1-size: 1GiB", `keep their values until a restart" flags="[primary l1-size]"`, slog.LevelInfo},
-		{"what a flag has set isn't changed by the file", "primary: " + testURL + "\npool-size: 7", "reload: done", slog.LevelInfo},
-		{"wrong", "primary: " + testURL + "\nlog-level: debug\npool-wait: 5", "nothing has changed", slog.LevelInfo},
-		{"invalid", "primary: svc:hunter2@db1\nlog-level: debug", "nothing has changed", slog.LevelInfo},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			var b bytes.Buffer
-			var level slog.LevelVar
-			reload(&environment{args: args, stdout: t.Output(), stderr: t.Output()}, path, running, &level, newLogger(&b, "text", new(slog.LevelVar)))
-			if !strings.Contains(b.String(), c.want) || level.Level() != c.level || leaks(b.String()) {
-				t.Errorf("level %v:\n%s", level.Level(), &b)
-			}
-			if strings.Contains(c.name, "flag has set") && strings.Contains(b.String(), "restart") {
-				t.Errorf("pool-size is set by a flag:\n%s", &b)
-			}
-		})
-	}
-}
-
-func TestReachable(t *testing.T) {
-	for in, want := range map[string]string{
-		"127.0.0.1:5": "127.0.0.1:5", "[::]:5": "127.0.0.1:5", "0.0.0.0:5": "127.0.0.1:5", ":5": "127.0.0.1:5", "10.1.2.3:5": "10.1.2.3:5", "host:5": "host:5",
-	} {
-		if got := reachable(in); got != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
-		}
-	}
-}
-
-func TestParsePgbench(t *testing.T) {
-	m, err := parsePgbench("pgbench (15.5)\nlatency average = 0.412 ms\ninitial connection time = 9.1 ms\ntps = 19417.475728 (without initial connection time)\n")
-	if err != nil || m.tps != 19417.475728 || m.latency != 0.412 {
-		t.Error(m, err)
-	}
-	if _, err := parsePgbench("something else"); err == nil {
-		t.Error("no error")
-	}
-}
-
-func TestShares(t *testing.T) {
-	got := sharesOf(map[string]uint64{"l1": 10, "replica": 5, "primary": 3}, map[string]uint64{"l1": 20, "flight": 5, "replica": 90, "primary": 3})
-	if want := "replicas 85.0 %, cache 10.0 %, another session's query 5.0 %"; got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	if got := sharesOf(nil, map[string]uint64{"l1": 0}); got != "" {
-		t.Error(got)
-	}
-}
