@@ -16,9 +16,6 @@ var stableCacheable = names(map[string]string{
 		timestamp_gt_timestamptz timestamp_le_timestamptz timestamp_lt_timestamptz timestamp_ne_timestamptz
 		timestamptz_cmp_timestamp timestamptz_eq_timestamp timestamptz_ge_timestamp timestamptz_gt_timestamp
 		timestamptz_le_timestamp timestamptz_lt_timestamp timestamptz_ne_timestamp`,
-	// jsonpath's .datetime() knows no 'now'; the zone is TimeZone.
-	"TimeZone in jsonpath": `jsonb_path_exists_tz jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz
-		jsonb_path_query_tz`,
 	// lc_time, lc_numeric, lc_monetary, TimeZone. Fields that the input doesn't have get fixed values, not today's.
 	"lc_* settings": `to_char to_date to_number to_timestamp money numeric`,
 	// The output functions of the arguments' types, which depend on DateStyle, IntervalStyle, TimeZone, extra_float_digits,
@@ -39,7 +36,9 @@ var stableCacheable = names(map[string]string{
 
 // stableOnReplica are stable functions whose result can't be cached, but which a replica answers as well as the primary.
 var stableOnReplica = names(map[string]string{
-	"reads the clock":                  `now transaction_timestamp statement_timestamp age timetz timezone`,
+	// Comparing a time with and one without zone in jsonpath takes today's offset (jsonpath_exec.c: castTimeToTimeTz).
+	"reads the clock": `now transaction_timestamp statement_timestamp age timetz timezone jsonb_path_exists_tz
+		jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz`,
 	"depends on the session's schemas": `current_schema current_schemas`,
 	"depends on the catalog":           `pg_typeof`,
 	"depends on the role":              `current_user session_user getpgusername`,

@@ -51,7 +51,7 @@ func (s *scanner) number(i int) token {
 			t.kind = tokenNumeric
 		}
 	}
-	if j < len(text) && classes[text[j]]&(classIdent|classDigit) != 0 {
+	if j < len(text) && classes[text[j]]&(classIdent|classDigit) != 0 || s.dollarJunk(i, j) {
 		return s.bad(i)
 	}
 	if t.kind == tokenInt4 {
@@ -71,6 +71,21 @@ func (s *scanner) number(i int) token {
 	s.pos = j
 	t.end = j
 	return t
+}
+
+// dollarJunk tells whether the number from i up to j has a dollar after it which makes it junk: as "10$1" is a number and a parameter,
+// but "1e5$1", for the longest match, the number 1 with the identifier e5$1 as its trail.
+func (s *scanner) dollarJunk(i, j int) bool {
+	if j >= len(s.text) || s.text[j] != '$' {
+		return false
+	}
+	for j > i && classes[s.text[j-1]]&classCont != 0 {
+		j--
+		if classes[s.text[j]] == classIdent {
+			return true
+		}
+	}
+	return false
 }
 
 // digits scans decimal digits, which single underscores may separate.

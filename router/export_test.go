@@ -1,0 +1,35 @@
+package router
+
+import "github.com/freshet/freshet/router/catalog"
+
+// ColumnTypes is what the planner takes the types of a query's columns to be; 0 where it doesn't know.
+func ColumnTypes(s *catalog.Snapshot, path []string, sql string) []uint32 {
+	tree, err := parse(sql)
+	if err != nil || len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetSelectStmt() == nil {
+		return nil
+	}
+	a := newAnalysis(newJudge(s), path, nil)
+	t := a.selectStmt(tree.Stmts[0].Stmt.GetSelectStmt(), nil)
+	if t.partial {
+		return nil
+	}
+	var out []uint32
+	for _, c := range t.columns {
+		out = append(out, c.typ.oid)
+	}
+	return out
+}
+
+// ListedFunctions are the names of functions that the planner knows by name.
+func ListedFunctions() []string {
+	var out []string
+	for _, m := range []map[string]string{stableCacheable, stableOnReplica, writingStable, immutableUncacheable, volatileReads, binding} {
+		for name := range m {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// CacheableStable tells whether a function is on the list of stable functions whose result may be cached.
+func CacheableStable(name string) bool { _, ok := stableCacheable[name]; return ok }
