@@ -135,7 +135,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		return nil, err
 	}
 	if httpListener != nil {
-		i.http = admin.New(admin.Config{Source: i, Version: buildVersion(), Logger: log})
+		i.http = admin.New(admin.Config{Source: i, Version: buildVersion(), Commit: buildCommit(), Logger: log})
 		i.wg.Add(1)
 		go func() {
 			defer i.wg.Done()
