@@ -98,32 +98,25 @@ func TestATableIsCoveredOnlyWhenTransactionsFromBeforeItWasPublishedHaveEnded(t 
 }
 
 // A snapshot's xmax isn't above all transactions that run: those with the newest xids, none of which has ended, are at or
-// above it. So the youngest writer is the one to test with.
+// above it. So the writer to test with is younger than the transaction that publishes the table.
 func TestATableIsNotCoveredWhileTheYoungestTransactionFromBeforeRuns(t *testing.T) {
 	f := newFixture(t, tables("a"))
 	f.exec(tables("n"))
 	f.applied()
 	writer := f.connect(f.c.Primary())
-	f.setupWhile(func() { f.execOn(writer, "BEGIN; UPDATE n SET v = 1") })
-	xid := f.valueOn(writer, "pg_current_xact_id()")
-	if f.cell("n").Covered() {
-		t.Fatalf("covered while %s runs: %s", xid, f.value("pg_current_snapshot()"))
-	}
-	f.execOn(writer, "COMMIT")
-	f.covers()
-}
-
-// setupWhile sets up while something runs, and waits until the feed has seen it for some polls.
-func (f *fixture) setupWhile(something func()) {
-	f.Helper()
-	published := f.feed.Status().Published
-	something()
-	f.setup()
-	f.until("it is seen in the publication", func() bool { return f.feed.Status().Published > published })
+	f.exec("BEGIN; SELECT pg_current_xact_id()")
+	f.execOn(writer, "BEGIN; UPDATE n SET v = 1")
+	f.exec("ALTER PUBLICATION freshet ADD TABLE n; COMMIT")
+	f.until("it is seen in the publication", func() bool { return f.feed.Status().Published == 2 })
 	for range 3 {
 		at := consistency.Now()
 		f.until("another poll", func() bool { return f.table.AsOf() > at })
 	}
+	if f.cell("n").Covered() {
+		t.Fatalf("covered while a transaction that has changed it runs, with %s", f.value("pg_current_snapshot()"))
+	}
+	f.execOn(writer, "COMMIT")
+	f.covers()
 }
 
 func TestATableThatLeavesThePublicationIsNotCovered(t *testing.T) {

@@ -25,9 +25,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
 // within bounds whatever a test waits for; it is reached only when something is wrong.
 const within = 30 * time.Second
 
+// pollEvery is how often it looks.
+var pollEvery = time.Millisecond
+
 // fixture is a database, set up, with a feed that covers it.
 type fixture struct {
-	*testing.T
+	testing.TB
 	c     *cluster.Cluster
 	db    string
 	conn  *pgx.Conn // of the superuser, to the primary
@@ -37,9 +40,9 @@ type fixture struct {
 }
 
 // newDatabase makes a database with these objects and has freshet set it up; the feed is yet to be started.
-func newDatabase(t *testing.T, c *cluster.Cluster, sql string) *fixture {
+func newDatabase(t testing.TB, c *cluster.Cluster, sql string) *fixture {
 	t.Helper()
-	f := &fixture{T: t, c: c, db: c.NewDatabase(t), stop: func() {}}
+	f := &fixture{TB: t, c: c, db: c.NewDatabase(t), stop: func() {}}
 	f.conn = f.connect(c.Primary())
 	f.exec(sql)
 	f.setup()
@@ -47,7 +50,7 @@ func newDatabase(t *testing.T, c *cluster.Cluster, sql string) *fixture {
 }
 
 // newFixture is newDatabase with a feed that has caught up and covers all that is published.
-func newFixture(t *testing.T, sql string) *fixture {
+func newFixture(t testing.TB, sql string) *fixture {
 	t.Helper()
 	f := newDatabase(t, servers.Get(t), sql)
 	f.start(Config{})
@@ -134,7 +137,7 @@ func (f *fixture) valueOn(conn *pgx.Conn, sql string) string {
 // until polls, since what it waits for is on its way from a server.
 func (f *fixture) until(what string, is func() bool) {
 	f.Helper()
-	for deadline := time.Now().Add(within); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(within); !is(); time.Sleep(pollEvery) {
 		if time.Now().After(deadline) {
 			f.Fatalf("waited %v: %s; status %+v", within, what, f.feed.Status())
 		}

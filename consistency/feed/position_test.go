@@ -3,6 +3,7 @@ package feed
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/freshet/freshet/consistency"
 )
@@ -118,9 +119,32 @@ func TestFlushSQLMakesThePositionReachableDuringAnOpenTransaction(t *testing.T) 
 	if flushed >= position {
 		t.Error("it is flushed by itself: then FlushSQL isn't needed")
 	}
+	began := time.Now()
 	f.exec(consistency.FlushSQL)
 	f.reached(position)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("reached after %v: that was the bgwriter, which comes by every 15 s", took)
+	}
 	f.execOn(other, "ROLLBACK")
+}
+
+// With synchronous_standby_names = '*' the feed counts as a synchronous standby, whether that was meant or not.
+func TestCommitsThatWaitForTheFeedDoNotWaitLong(t *testing.T) {
+	f := newFixture(t, tables("a"))
+	f.must(f.c.Primary().Set(f.Context(), "synchronous_standby_names", `FIRST 1 ("freshet feed")`))
+	defer func() { f.must(f.c.Primary().Set(f.Context(), "synchronous_standby_names", "")) }()
+	f.until("it is in force", func() bool {
+		return f.value("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND application_name = 'freshet feed'") == "1"
+	})
+	const commits = 20
+	began := time.Now()
+	for i := range commits {
+		f.exec(fmt.Sprintf("UPDATE a SET v = %d", i))
+	}
+	// Without the feed's word when it has applied a commit, they would take as long as its periodic ones, seconds.
+	if each := time.Since(began) / commits; each > 250*time.Millisecond {
+		t.Errorf("%v each", each)
+	}
 }
 
 func TestPositionAdvancesWithCommitsThatAreNotCovered(t *testing.T) {

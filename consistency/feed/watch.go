@@ -28,12 +28,14 @@ func newWatch(f *Feed, l *link) *watch {
 	return w
 }
 
-// How often the watch looks at where the stream is, when it waits for something and when it doesn't; and how far behind the
-// stream may be before the server is asked for a keepalive.
+// How often the watch looks at where the stream is, when it waits for something and when it doesn't; how often it asks for a
+// snapshot at most, while it waits for a transaction to end, which can take hours; and how far behind the stream may be
+// before the server is asked for a keepalive.
 const (
-	lookSoon  = 2 * time.Millisecond
-	lookIdly  = 100 * time.Millisecond
-	behindFor = 100 * time.Millisecond
+	lookSoon     = 2 * time.Millisecond
+	lookIdly     = 20 * time.Millisecond
+	askPatiently = 200 * time.Millisecond
+	behindFor    = 100 * time.Millisecond
 )
 
 // lookAnyway is how often the publication is read though nothing seems to have changed: for what isn't in the digest, as who
@@ -50,7 +52,7 @@ func (w *watch) run(ctx context.Context) error {
 		return err
 	}
 	var nextPoll, nextSnapshot time.Time
-	pause := lookSoon
+	ask := lookSoon
 	for {
 		position := table.Position()
 		if !w.caughtUp && position >= target {
@@ -61,18 +63,22 @@ func (w *watch) run(ctx context.Context) error {
 		for lsn, oids := range cover.reached(position) {
 			table.Cover(lsn, oids...)
 		}
-
 		now := time.Now()
 		if !now.Before(nextPoll) {
 			if err := w.poll(ctx); err != nil {
 				return err
 			}
-			nextPoll, nextSnapshot = now.Add(w.f.cfg.PollInterval), now
-			pause = lookSoon
+			nextPoll, nextSnapshot, ask = now.Add(w.f.cfg.PollInterval), now, lookSoon
 		}
+		waiting := cover.waiting()
 		if !now.Before(nextSnapshot) {
 			if err := w.snapshot(ctx); err != nil {
 				return err
+			}
+			nextSnapshot = nextPoll
+			if waiting {
+				nextSnapshot = now.Add(ask)
+				ask = min(2*ask, askPatiently)
 			}
 		}
 		w.f.update(func(s *Status) { s.Published, s.Covered = len(cover.members), cover.count() })
@@ -81,12 +87,9 @@ func (w *watch) run(ctx context.Context) error {
 		if err := w.l.stream.report(false, behind && consistency.Now()-at > int64(behindFor)); err != nil {
 			return err
 		}
-		if w.caughtUp && !cover.waiting() {
-			pause, nextSnapshot = lookIdly, nextPoll
-		} else {
-			// What it waits for can be a transaction of hours.
-			pause = min(pause*5/4, lookIdly)
-			nextSnapshot = now
+		pause := lookIdly
+		if waiting || !w.caughtUp {
+			pause = lookSoon
 		}
 		select {
 		case <-ctx.Done():
