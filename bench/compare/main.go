@@ -137,7 +137,7 @@ func measure(ctx context.Context, o options, stdout io.Writer) (r *Result, err e
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			err = fmt.Errorf("%w%s", err, l.logs())
 		}
 		err = errors.Join(err, l.close())
