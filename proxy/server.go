@@ -146,7 +146,15 @@ func (s *Server) pool(n *topology.Node, database, user string) *backend.Pool {
 		p = backend.NewPool(s.targets[n], database, user, s.loops, backend.Options{
 			Size: s.cfg.PoolSize, Wait: s.cfg.PoolWait, Connect: s.cfg.ConnectTimeout,
 			Lifetime: s.cfg.ServerLifetime, IdleTimeout: s.cfg.ServerIdleTimeout,
-			Logger: s.log, Failed: n.Failed,
+			Logger: s.log, Failed: n.Failed, Worked: n.Worked, Epoch: n.Epoch,
+			Vouch: func(ask func(string) (string, error)) (uint64, error) {
+				v := n.BeginVouch()
+				answer, err := ask(topology.VouchSQL)
+				if err == nil {
+					err = v.Check(answer)
+				}
+				return v.Epoch, err
+			},
 		})
 		s.mu.pools[key] = p
 	}
@@ -334,6 +342,15 @@ func (s *Server) drain(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
+	}
+}
+
+// LowerFloors brings the floors of all sessions back to lsn: after a failover that lost what was beyond it.
+func (s *Server) LowerFloors(lsn consistency.LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.mu.sessions {
+		c.post(func() { c.session.LowerFloor(lsn) })
 	}
 }
 

@@ -286,6 +286,9 @@ func dedupe(list []trackedSetting) []trackedSetting {
 // Bound returns why the session is bound to its server connection; "" if it isn't.
 func (s *Session) Bound() string { return s.bound }
 
+// LowerFloor brings the session's floor back to lsn.
+func (s *Session) LowerFloor(lsn consistency.LSN) { s.cons.LowerFloor(lsn) }
+
 // Idle says whether the session is between two units and outside of a transaction.
 func (s *Session) Idle() bool { return s.phase == phaseIdle && s.tx == wire.TxIdle && len(s.in) == 0 }
 

@@ -263,7 +263,7 @@ func (s *Session) takeProbe(row []byte) {
 			return
 		}
 		u.probe.Replayed = lsn
-		s.node.Advance(lsn)
+		s.node.AdvanceIn(s.conn.Epoch(), lsn)
 	} else {
 		snap, err := parseSnapshot(v)
 		if err != nil {

@@ -183,14 +183,23 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 		}
 		return
 	}
+	u := &s.unit
+	node := s.node
+	if err == nil && u.read && node.Role() == topology.Replica && !s.stillAdmitted(node) {
+		// It was, before the wait for this connection.
+		s.drop()
+		c.Release()
+		u.avoid = node
+		s.run()
+		s.pump()
+		return
+	}
 	if err == nil {
 		c.Own(s)
 		s.granted(c)
 		s.pump()
 		return
 	}
-	u := &s.unit
-	node := s.node
 	s.drop()
 	var pg *wire.Error
 	refused := errors.As(err, &pg)
@@ -211,6 +220,10 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 		s.fail(wire.Errorf("08006", "can't connect to %s: %s", node.Addr(), err))
 	}
 	s.pump()
+}
+
+func (s *Session) stillAdmitted(n *topology.Node) bool {
+	return s.cons.Admits(&n.Source, s.shared.Nodes.RefNow(s.env.Now()), s.shared.MaxStaleness)
 }
 
 func (s *Session) granted(c *backend.Conn) {

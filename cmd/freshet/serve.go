@@ -28,6 +28,7 @@ type instance struct {
 	verifiers *auth.CatalogSource
 	admitter  *proxy.Admitter
 	server    *proxy.Server
+	running   atomic.Pointer[proxy.Server] // server, for goroutines that begin before it
 	listeners []net.Listener
 	l1        *cache.L1
 	cacheOff  bool
@@ -88,12 +89,11 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		OnPrimaryChange: func(*topology.Node) {
 			i.failovers.Add(1)
 			i.databases.PrimaryChanged()
-			// What the old primary acknowledged beyond this may be lost; a floor that nobody can reach any more helps nobody.
-			i.clock.Next(func(lsn consistency.LSN, err error) {
-				if err == nil {
-					registry.LowerFloors(lsn)
-				}
-			})
+			i.wg.Add(1)
+			go func() {
+				defer i.wg.Done()
+				i.lowerFloors(ctx, registry)
+			}()
 		},
 	})
 	if err != nil {
@@ -144,6 +144,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 			}
 		}()
 	}
+	i.running.Store(i.server)
 	for _, ln := range i.listeners {
 		i.wg.Add(1)
 		go func() {
@@ -157,6 +158,28 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		}()
 	}
 	return i, nil
+}
+
+// lowerFloors brings all floors back to where the new primary is. What the old one acknowledged beyond that is lost, and a
+// floor that nobody can reach would keep its session from replicas and cache for ever.
+func (i *instance) lowerFloors(ctx context.Context, registry *consistency.Registry) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		lsn, err := i.topo.Ask(ctx)
+		if err == nil {
+			registry.LowerFloors(lsn)
+			if s := i.running.Load(); s != nil {
+				s.LowerFloors(lsn)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // awaitPrimary gives the topology a moment to find the primary, so that the first client needn't wait. Freshet starts without

@@ -53,6 +53,7 @@ type Conn struct {
 	pid     uint32
 	secret  []byte
 	born    int64 // unix nanos
+	epoch   uint64
 	idleAt  int64 // unix nanos; since when it is idle
 	owner   Borrower
 	closed  bool
@@ -78,6 +79,9 @@ func (c *Conn) PauseRead() { c.io.PauseRead() }
 
 // ResumeRead undoes PauseRead.
 func (c *Conn) ResumeRead() { c.io.ResumeRead() }
+
+// Epoch is what Options.Vouch returned for this connection.
+func (c *Conn) Epoch() uint64 { return c.epoch }
 
 // PID returns the server's process id of this connection, as in pg_stat_activity.
 func (c *Conn) PID() uint32 { return c.pid }

@@ -28,9 +28,17 @@ type Options struct {
 	Lifetime    time.Duration // a connection older than this isn't lent again
 	IdleTimeout time.Duration // a connection idle for longer is closed
 	Logger      *slog.Logger
-	// Failed is told of each failure to connect that says something about the node. Safe for concurrent use.
+	// Failed is told of each failure to connect that says something about the node, Worked of each login. Safe for concurrent use.
 	Failed func(error)
+	Worked func()
+	// Vouch makes sure, by asking the server over a new connection, that what is known about the node holds for it. It is called
+	// on a goroutine that may block. The connection is lent only as long as Epoch returns what Vouch did. Both nil: not needed.
+	Vouch func(ask func(sql string) (string, error)) (epoch uint64, err error)
+	Epoch func() uint64
 }
+
+// vouchRetry is the pause after a Vouch that failed: whoever watches the node has to find out first.
+const vouchRetry = 20 * time.Millisecond
 
 // Pool holds the connections to one node as one user of one database, shared by all shards.
 //
@@ -220,7 +228,7 @@ func (l *Local) takeIdle() *Conn {
 		l.idle[n-1] = nil
 		l.idle = l.idle[:n-1]
 		l.pool.idle.Add(-1)
-		if l.pool.opts.Lifetime > 0 && l.loop.Now()-c.born > int64(l.pool.opts.Lifetime) {
+		if l.pool.outdated(c) {
 			l.pool.forget(c)
 			continue
 		}
@@ -249,7 +257,7 @@ func (c *Conn) Release() {
 		return
 	}
 	p := c.pool
-	if p.opts.Lifetime > 0 && c.home.loop.Now()-c.born > int64(p.opts.Lifetime) {
+	if p.outdated(c) {
 		p.drop(c)
 		return
 	}
@@ -337,13 +345,16 @@ func (p *Pool) connect(l *Local, id auth.Identity) {
 	defer p.wg.Done()
 	ctx, cancel := context.WithTimeout(p.ctx, p.opts.Connect)
 	defer cancel()
-	login, err := Connect(ctx, ConnectConfig{Target: p.target, Database: p.database, Identity: id})
+	login, epoch, err := p.login(ctx, id)
 	if err != nil {
 		p.connectFailed(err)
 		return
 	}
+	if p.opts.Worked != nil {
+		p.opts.Worked()
+	}
 	l.loop.Post(func() {
-		c := &Conn{pool: p, home: l, pid: login.PID, secret: login.Secret, born: l.loop.Now()}
+		c := &Conn{pool: p, home: l, pid: login.PID, secret: login.Secret, born: l.loop.Now(), epoch: epoch}
 		raw, err := l.loop.Adopt(login.Conn, connHandler{c}, login.Leftover)
 		if err != nil {
 			login.Conn.Close()
@@ -367,6 +378,31 @@ func (p *Pool) connect(l *Local, id auth.Identity) {
 			p.grow()
 		}
 	})
+}
+
+// login makes a connection that is vouched for.
+func (p *Pool) login(ctx context.Context, id auth.Identity) (*Login, uint64, error) {
+	for {
+		login, err := Connect(ctx, ConnectConfig{Target: p.target, Database: p.database, Identity: id})
+		if err != nil || p.opts.Vouch == nil {
+			return login, 0, err
+		}
+		epoch, err := p.opts.Vouch(func(sql string) (string, error) { return login.Ask(ctx, sql) })
+		if err == nil {
+			return login, epoch, nil
+		}
+		login.Conn.Close()
+		select {
+		case <-ctx.Done():
+			return nil, 0, err
+		case <-time.After(vouchRetry):
+		}
+	}
+}
+
+// outdated says whether the connection is one not to be lent again.
+func (p *Pool) outdated(c *Conn) bool {
+	return p.opts.Lifetime > 0 && c.home.loop.Now()-c.born > int64(p.opts.Lifetime) || p.opts.Epoch != nil && p.opts.Epoch() != c.epoch
 }
 
 // connectFailed tells those who wait, unless other connections can still serve them.
