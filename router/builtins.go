@@ -90,14 +90,21 @@ var volatileReads = names(map[string]string{
 
 // binding are the functions of the server that leave state on the connection beyond the transaction.
 var binding = names(map[string]string{
-	"advisory lock":            `pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared`,
-	"set_config()":             `set_config`,
-	"setseed()":                `setseed`,
-	"replication origin":       `pg_replication_origin_session_setup pg_replication_origin_session_reset`,
-	"backup":                   `pg_backup_start pg_start_backup`,
-	"replication slot":         `pg_create_physical_replication_slot pg_create_logical_replication_slot pg_copy_physical_replication_slot pg_copy_logical_replication_slot`,
-	"a function that runs SQL": `query_to_xml query_to_xml_and_xmlschema query_to_xmlschema ts_stat ts_rewrite`,
-	"binary upgrade":           `binary_upgrade_set_next_pg_type_oid`,
+	"advisory lock":      `pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared`,
+	"set_config()":       `set_config`,
+	"setseed()":          `setseed`,
+	"replication origin": `pg_replication_origin_session_setup pg_replication_origin_session_reset`,
+	"backup":             `pg_backup_start pg_start_backup`,
+	"replication slot":   `pg_create_physical_replication_slot pg_create_logical_replication_slot pg_copy_physical_replication_slot pg_copy_logical_replication_slot`,
+	"binary upgrade":     `binary_upgrade_set_next_pg_type_oid`,
+})
+
+// runSQL are functions that run queries, given as text or by the name of a table or view, which can call anything. Not all of them are
+// called volatile.
+var runSQL = names(map[string]string{
+	"runs SQL": `query_to_xml query_to_xml_and_xmlschema query_to_xmlschema cursor_to_xml cursor_to_xmlschema table_to_xml
+		table_to_xml_and_xmlschema table_to_xmlschema schema_to_xml schema_to_xml_and_xmlschema schema_to_xmlschema
+		database_to_xml database_to_xml_and_xmlschema database_to_xmlschema ts_stat ts_rewrite`,
 })
 
 // trustedExtensions are extensions of the Postgres distribution, and a few widely used ones, whose C functions that are declared immutable

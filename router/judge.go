@@ -86,6 +86,11 @@ func (j *judge) functions(candidates []*catalog.Function) (e effect) {
 // builtin is the effect of a function of the server. Names that aren't on a list are judged by their volatility alone, pessimistically.
 func (j *judge) builtin(f *catalog.Function) effect {
 	called := "function " + f.Name + "()"
+	if why, ok := runSQL[f.Name]; ok && !(f.Name == "ts_rewrite" && f.Volatility == catalog.Immutable) {
+		e := writes(called + " " + why)
+		e.binds = called + ", which " + why
+		return e
+	}
 	switch f.Volatility {
 	case catalog.Immutable:
 		if why, ok := immutableUncacheable[f.Name]; ok {
@@ -129,6 +134,8 @@ func (j *judge) direct(f *catalog.Function) effect {
 	called := fmt.Sprintf("function %s.%s()", f.Schema, f.Name)
 	volatile := f.Volatility == catalog.Volatile
 	switch {
+	case f.Kind == catalog.KindAggregate && trustedExtensions[f.Extension] != "":
+		return effect{} // its parts are judged
 	case f.Kind == catalog.KindAggregate:
 		return notCacheable(called + " is a user-defined aggregate")
 	case f.Language == "sql" || f.Language == "plpgsql":

@@ -136,7 +136,10 @@ var queries = []struct{ sql, want string }{
 	{"SELECT pg_terminate_backend(1)", "write: function pg_terminate_backend() is volatile"},
 	{"SELECT pg_advisory_xact_lock(1)", "primary: function pg_advisory_xact_lock() takes a lock"},
 	{"SELECT pg_advisory_unlock_all()", "primary: function pg_advisory_unlock_all() releases a lock"},
-	{"SELECT query_to_xml('SELECT 1', true, true, '')", "write: function query_to_xml() is volatile | binds: a function that runs SQL"},
+	{"SELECT query_to_xml('SELECT 1', true, true, '')", "write: function query_to_xml() runs SQL | binds: function query_to_xml(), which runs SQL"},
+	{"SELECT table_to_xml('accounts', true, true, '')", "write: function table_to_xml() runs SQL | binds: function table_to_xml(), which runs SQL"},
+	{"SELECT to_tsvector('english', name) @@ to_tsquery('english'::regconfig, 'x') FROM accounts", "cacheable accounts"},
+	{"SELECT max(email) FROM accounts", "cacheable accounts"},
 	{"SELECT ts_rewrite('a'::tsquery, 'SELECT 1')", "write: function ts_rewrite()…"},
 
 	// Relations that can't be cached.

@@ -189,18 +189,20 @@ func (a *analysis) polymorphic(f *catalog.Function, args []typ) uint32 {
 		return 0
 	}
 	for i, t := range args {
-		param := a.s.Type(f.Arg(i, len(args)))
-		have := a.s.Type(a.j.base(t.oid))
-		if param == nil || !param.Builtin() || have == nil || have.Kind == catalog.TypePseudo || t.oid == oidUnknown {
+		param, own := a.s.Type(f.Arg(i, len(args))), a.s.Type(t.oid)
+		if param == nil || !param.Builtin() || own == nil || own.Kind == catalog.TypePseudo {
 			continue
 		}
+		array := a.s.Type(a.j.base(t.oid)) // a domain over an array counts as the array
 		switch result.Name + " from " + param.Name {
-		case "anyelement from anyelement", "anyarray from anyarray", "anynonarray from anynonarray", "anyenum from anyenum":
+		case "anyelement from anyelement", "anynonarray from anynonarray", "anyenum from anyenum":
 			return t.oid
+		case "anyarray from anyarray":
+			return array.OID
 		case "anyelement from anyarray":
-			return have.Elem
+			return array.Elem
 		case "anyarray from anyelement", "anyarray from anynonarray":
-			return have.Array
+			return own.Array
 		}
 	}
 	return 0

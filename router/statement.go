@@ -59,7 +59,16 @@ func (st *statement) one(n *pg.Node, text string) *Plan {
 		return p
 	}
 	if plainUtility(n) {
-		return st.utility(n, KindUtility)
+		p := st.utility(n, KindUtility)
+		if st.j != nil {
+			// For DDL; of the others few are frequent, and event triggers are rare.
+			c := closure{j: st.j}
+			for _, f := range st.j.s.EventTriggers {
+				c.function(st.j.s.Function(f))
+			}
+			p.addBinds(c.effect)
+		}
+		return p
 	}
 	return st.binding(n, nodeName(n)+" isn't understood")
 }

@@ -31,10 +31,11 @@ const (
 )
 
 // regTypes are the types whose values stand for rows of a catalog. Their text form depends on names there and on the search path; aclitem's
-// on the names of roles.
+// on the names of roles. Not among them are regconfig and regdictionary, since no text search goes without: their catalogs are in
+// the digest, and the search path is in the key.
 var regTypes = map[uint32]bool{
-	24: true, 2202: true, 2203: true, 2204: true, 2205: true, 2206: true, 3734: true, 3769: true, 4089: true, 4096: true, 4191: true,
-	1033: true, 194: true,
+	24: true, 2202: true, 2203: true, 2204: true, 2205: true, 2206: true, 4089: true, 4096: true, 4191: true, // regproc … regcollation
+	1033: true, 194: true, // aclitem, pg_node_tree
 }
 
 // typ is the type of an expression as far as the planner knows it.

@@ -35,6 +35,7 @@ var digestParts = []struct {
 		`hashtextextended(t.xmin::text, t.inhrelid::int8 << 32 | t.inhparent::int8)`},
 	{"rewrite", `pg_rewrite t JOIN pg_class c ON c.oid = t.ev_class WHERE t.oid >= 16384 AND c.relpersistence <> 't'`, byOID},
 	{"trigger", `pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND c.relpersistence <> 't'`, byOID},
+	{"event_trigger", `pg_event_trigger t`, byOID},
 	{"policy", `pg_policy t`, byOID},
 	{"constraint", `pg_constraint t JOIN pg_namespace n ON n.oid = t.connamespace WHERE t.oid >= 16384 AND ` + notTemp, byOID},
 	{"namespace", `pg_namespace n WHERE ` + notTemp, `hashtextextended(n.xmin::text, n.oid::int8)`},

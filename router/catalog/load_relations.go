@@ -80,6 +80,12 @@ func (l *loader) rules(ctx context.Context) error {
 
 func (l *loader) triggers(ctx context.Context) error {
 	var oid, function uint32
+	err := l.each(ctx, `SELECT evtfoid FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY oid`, []any{&function}, func() {
+		l.s.EventTriggers = append(l.s.EventTriggers, function)
+	})
+	if err != nil {
+		return err
+	}
 	return l.each(ctx, `SELECT tgrelid, tgfoid FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' ORDER BY oid`,
 		[]any{&oid, &function}, func() {
 			if r := l.s.relations[oid]; r != nil {

@@ -17,6 +17,9 @@ type Snapshot struct {
 	// Encoding is the server's encoding, as pg_encoding_to_char gives it.
 	Encoding string
 
+	// EventTriggers are the functions of the enabled event triggers, which DDL runs.
+	EventTriggers []uint32
+
 	databaseOwner uint32
 	serverPath    string // search_path as the server has it without any role's or database's setting
 	serverPathOK  bool   // serverPath is known
