@@ -77,6 +77,16 @@ var classes, lower = func() (c [256]uint8, l [256]uint8) {
 	return c, l
 }()
 
+// folded is the lower-case form of a byte that goes on with an identifier; 0 for others.
+var folded = func() (f [256]uint8) {
+	for i := range f {
+		if classes[i]&classCont != 0 {
+			f[i] = lower[i]
+		}
+	}
+	return f
+}()
+
 // next returns the next token. After tokenBad or tokenEOF there is none.
 func (s *scanner) next() token {
 	text := s.text
