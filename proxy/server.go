@@ -73,7 +73,7 @@ type poolKey struct {
 // NewServer makes a server and starts its shards. It accepts nobody until Serve.
 func NewServer(cfg Config) (*Server, error) {
 	if cfg.Shards <= 0 {
-		cfg.Shards = runtime.GOMAXPROCS(0)
+		cfg.Shards = runtime.NumCPU()
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, targets: map[*topology.Node]backend.Target{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background()) // ended by Shutdown
@@ -88,6 +88,8 @@ func NewServer(cfg Config) (*Server, error) {
 		}
 		s.targets[n] = t
 	}
+	// The shards hold on to their processors; everything beside them needs some of its own.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.Shards+shard.Headroom))
 	for i := range cfg.Shards {
 		l, err := shard.New(shard.Options{Name: fmt.Sprintf("shard%d", i), Logger: cfg.Logger})
 		if err != nil {

@@ -79,12 +79,31 @@ func (ep *epoll) wait(timeout time.Duration) int {
 	if timeout >= 0 {
 		ms = int((min(timeout, time.Hour) + time.Millisecond - 1) / time.Millisecond) // up, or we would spin for the last millisecond
 	}
+	// A short wait holds on to the processor: while there is work, the next event is microseconds away, and handing the processor over and
+	// taking it back costs more than that (uncached pgbench -S through Freshet, 16 clients, 2 cores shared with Postgres: 38 µs of CPU
+	// per query without, 23 µs with, half again the throughput). The scheduler can still stop this thread: its signal ends the
+	// call. Headroom is what others run on meanwhile.
+	if brief := min(uint(ms), briefWait); brief > 0 {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep.fd), uintptr(unsafe.Pointer(&ep.events[0])), uintptr(len(ep.events)), uintptr(brief), 0, 0)
+		if errno != 0 {
+			n = 0 // EINTR: the scheduler wants this thread, and gets it now
+		}
+		if n > 0 || errno == 0 && ms >= 0 && uint(ms) <= briefWait {
+			return int(n)
+		}
+		if ms > 0 {
+			ms = max(0, ms-briefWait)
+		}
+	}
 	n, err := unix.EpollWait(ep.fd, ep.events[:], ms)
 	if err != nil {
 		return 0 // EINTR
 	}
 	return n
 }
+
+// briefWait is how long, in milliseconds, a wait holds on to its processor.
+const briefWait = 3
 
 // dispatch serves the events that wait has found.
 func (ep *epoll) dispatch(l *Loop, n int) {
