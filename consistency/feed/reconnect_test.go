@@ -61,6 +61,26 @@ func TestReconnectInvalidatesEverythingAndServesNothingUntilCaughtUp(t *testing.
 	}
 }
 
+func TestNothingIsServedBeforeTheBacklogOfASlotIsApplied(t *testing.T) {
+	const slot = "freshet_backlog_test"
+	f := newDatabase(t, servers.Get(t), tables("a"))
+	f.start(Config{Slot: slot})
+	defer f.dropSlot(slot)
+	f.covers()
+	f.stop()
+	f.exec("DO $$ BEGIN FOR i IN 1..20000 LOOP UPDATE a SET v = i WHERE id = 1; COMMIT; END LOOP; END $$")
+	lsn := f.position()
+	f.start(Config{Slot: slot})
+	f.until("serving", func() bool { return f.table.Serving() })
+	if at := f.table.Position(); at < lsn {
+		t.Errorf("serving at %s, the primary was at %s before the feed came up", at, lsn)
+	}
+	if f.feed.Status().Commits < 20000 {
+		t.Error("there was no backlog: the test tests nothing")
+	}
+	f.covers()
+}
+
 // As long as no primary can be reached what is cached stays; the gate's staleness bound, which AsOf is measured against, sees
 // to it that it isn't served for longer than it may.
 func TestWithoutAPrimaryTheTableStandsStill(t *testing.T) {

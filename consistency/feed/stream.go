@@ -27,6 +27,7 @@ const (
 const (
 	statusSoonest = 10 * time.Millisecond
 	statusLatest  = 10 * time.Second
+	askSoonest    = 100 * time.Millisecond // when it is asked to answer
 )
 
 // stream is the replication connection, from when the server has begun to send.
@@ -38,6 +39,7 @@ type stream struct {
 	table    *consistency.Table
 	decoder  decoder
 	commits  *atomic.Uint64
+	heard    atomic.Int64 // when the last message came, by consistency.Now
 
 	mu struct { // of those who write to the connection
 		sync.Mutex
@@ -48,7 +50,9 @@ type stream struct {
 }
 
 func newStream(conn *pgconn.PgConn, table *consistency.Table, commits *atomic.Uint64) *stream {
-	return &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, commits: commits}
+	s := &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, commits: commits}
+	s.heard.Store(consistency.Now())
+	return s
 }
 
 // run applies what comes until the connection ends or says something that isn't understood.
@@ -58,6 +62,7 @@ func (s *stream) run() error {
 		if err != nil {
 			return fmt.Errorf("replication connection: %w", err)
 		}
+		s.heard.Store(consistency.Now())
 		switch m := m.(type) {
 		case *pgproto3.CopyData:
 			if err := s.data(m.Data); err != nil {
@@ -113,13 +118,14 @@ func (s *stream) data(d []byte) error {
 	return nil
 }
 
-// report tells the server how far we are, if that is news and the last time is not too recent; at once with now. ask wants
-// a keepalive in return.
+// report tells the server how far we are, if that is news and the last time is not too recent; at once with now. ask wants a
+// keepalive in return, likewise.
 func (s *stream) report(now, ask bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	position := s.table.Position()
 	since := time.Since(s.mu.sentAt)
+	ask = ask && since >= askSoonest
 	if !now && !ask && since < statusLatest && (position == s.mu.sent || since < statusSoonest) {
 		return nil
 	}

@@ -41,8 +41,11 @@ func (w *walsender) send(message []byte) {
 	}
 }
 
+// data sends a message of pgoutput. The positions that come with it say where it is in the WAL, not what has been applied.
 func (w *walsender) data(message []byte) {
-	w.send(append(append([]byte{'w'}, make([]byte, 24)...), message...))
+	w.Helper()
+	header := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte{'w'}, 9000), 9000)
+	w.send(append(append(header, make([]byte, 8)...), message...))
 }
 
 func (w *walsender) keepalive(at consistency.LSN, reply byte) {
@@ -99,8 +102,8 @@ func TestStreamTellsTheServerAtOnceHowFarItIs(t *testing.T) {
 			t.Fatalf("status %s", got)
 		}
 	}
-	if w.table.Relation(7).Seq() != w.table.Applied() {
-		t.Error("not stamped")
+	if w.table.Relation(7).Seq() != w.table.Applied() || w.table.Position() != 1300 {
+		t.Errorf("at %s, or not stamped", w.table.Position())
 	}
 }
 

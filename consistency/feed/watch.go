@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/freshet/freshet/consistency"
@@ -36,6 +37,7 @@ const (
 	lookIdly     = 20 * time.Millisecond
 	askPatiently = 200 * time.Millisecond
 	behindFor    = 100 * time.Millisecond
+	silentFor    = 20 * time.Second // then the connection is given up
 )
 
 // lookAnyway is how often the publication is read though nothing seems to have changed: for what isn't in the digest, as who
@@ -84,7 +86,11 @@ func (w *watch) run(ctx context.Context) error {
 		w.f.update(func(s *Status) { s.Published, s.Covered = len(cover.members), cover.count() })
 
 		at, _, behind := table.Behind()
-		if err := w.l.stream.report(false, behind && consistency.Now()-at > int64(behindFor)); err != nil {
+		late := behind && consistency.Now()-at > int64(behindFor)
+		if late && consistency.Now()-max(at, w.l.stream.heard.Load()) > int64(silentFor) {
+			return fmt.Errorf("nothing has come on the replication connection for %v, though the server has been asked", silentFor)
+		}
+		if err := w.l.stream.report(false, late); err != nil {
 			return err
 		}
 		pause := lookIdly
