@@ -12,11 +12,21 @@ type Context struct {
 	ParamTypes []uint32
 }
 
-var contextKey, paramsKey = newSipKey(), newSipKey()
+var contextKey = newSipKey()
 
-// ID returns a hash of role and search path, for Key. Work it out when one of them changes, not once per query.
+// ID returns a hash of the whole context, for Key. Parameters that aren't declared count as left out. It doesn't allocate unless the context is
+// longer than 512 bytes.
 func (c Context) ID() Fingerprint {
-	b := appendPart(nil, c.Role)
+	var stack [512]byte
+	types := c.ParamTypes
+	for len(types) > 0 && types[len(types)-1] == 0 {
+		types = types[:len(types)-1]
+	}
+	b := binary.LittleEndian.AppendUint32(stack[:0], uint32(len(types)))
+	for _, t := range types {
+		b = binary.LittleEndian.AppendUint32(b, t)
+	}
+	b = appendPart(b, c.Role)
 	for _, schema := range c.SearchPath {
 		b = appendPart(b, schema)
 	}
@@ -25,22 +35,4 @@ func (c Context) ID() Fingerprint {
 
 func appendPart(b []byte, s string) []byte {
 	return append(binary.LittleEndian.AppendUint32(b, uint32(len(s))), s...)
-}
-
-// ParamsID returns a hash of the declared parameter types, for Key. None declared and all 0 give the zero Fingerprint. It
-// doesn't allocate for up to 64 parameters.
-func ParamsID(types []uint32) Fingerprint {
-	n := len(types)
-	for n > 0 && types[n-1] == 0 {
-		n--
-	}
-	if n == 0 {
-		return Fingerprint{}
-	}
-	var stack [256]byte
-	b := stack[:0]
-	for _, t := range types[:n] {
-		b = binary.LittleEndian.AppendUint32(b, t)
-	}
-	return paramsKey.sum(b)
 }

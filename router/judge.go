@@ -75,14 +75,6 @@ func (j *judge) function(f *catalog.Function) effect {
 	return c.effect
 }
 
-// functions is the effect of calling one of several functions, it isn't known which.
-func (j *judge) functions(candidates []*catalog.Function) (e effect) {
-	for _, f := range candidates {
-		e.add(j.function(f))
-	}
-	return e
-}
-
 // builtin is the effect of a function of the server. Names that aren't on a list are judged by their volatility alone, pessimistically.
 func (j *judge) builtin(f *catalog.Function) effect {
 	called := "function " + f.Name + "()"

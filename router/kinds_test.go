@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -232,24 +233,49 @@ func TestTextsTooComplexToParseAreWrites(t *testing.T) {
 	}
 }
 
-func TestContextAndParamsHaveIDs(t *testing.T) {
-	a := router.Context{Role: "a", SearchPath: []string{"b", "c"}}
-	for _, other := range []router.Context{{}, {Role: "ab", SearchPath: []string{"c"}}, {Role: "a", SearchPath: []string{"bc"}}, {Role: "a", SearchPath: []string{"c", "b"}}} {
-		if a.ID() == other.ID() {
-			t.Errorf("%+v and %+v have one ID", a, other)
+func TestContextIDsTellContextsApart(t *testing.T) {
+	contexts := []router.Context{{}, {Role: "a", SearchPath: []string{"b", "c"}}, {Role: "ab", SearchPath: []string{"c"}}, {Role: "a", SearchPath: []string{"bc"}},
+		{Role: "a", SearchPath: []string{"c", "b"}}, {Role: "a", SearchPath: []string{"b", "c"}, ParamTypes: []uint32{1}}, {Role: "a", SearchPath: []string{"b", "c"}, ParamTypes: []uint32{0, 1}},
+		{ParamTypes: []uint32{1, 2}}}
+	seen := map[router.Fingerprint]int{}
+	for i, c := range contexts {
+		if j, ok := seen[c.ID()]; ok {
+			t.Errorf("%+v and %+v have one ID", contexts[j], c)
 		}
+		seen[c.ID()] = i
 	}
-	if a.ID() != (router.Context{Role: "a", SearchPath: []string{"b", "c"}}).ID() {
-		t.Error("equal contexts have different IDs")
+	if (router.Context{ParamTypes: []uint32{0, 0}}).ID() != (router.Context{}).ID() {
+		t.Error("parameters that aren't declared count")
 	}
-	if router.ParamsID(nil) != (router.Fingerprint{}) || router.ParamsID([]uint32{0, 0}) != (router.Fingerprint{}) {
-		t.Error("undeclared parameters have an ID")
-	}
-	if router.ParamsID([]uint32{1}) == router.ParamsID([]uint32{0, 1}) || router.ParamsID([]uint32{1}) != router.ParamsID([]uint32{1, 0}) {
-		t.Error("parameter types are mixed up")
-	}
-	types := []uint32{1, 2, 3}
-	if n := testing.AllocsPerRun(100, func() { router.ParamsID(types) }); n != 0 {
+	c := contexts[5]
+	if n := testing.AllocsPerRun(100, func() { c.ID() }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestEventTriggersBind(t *testing.T) {
+	c := pg.Get(t)
+	db := c.NewDatabase(t)
+	ctx := context.Background()
+	conn, err := c.Primary().Connect(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for _, step := range []struct{ sql, binds string }{
+		{"CREATE FUNCTION quiet() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_logical_emit_message(true, 'a', 'b'); END$$; CREATE EVENT TRIGGER quiet ON ddl_command_end EXECUTE FUNCTION quiet()", ""},
+		{"CREATE FUNCTION loud() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN SET work_mem = 1000; END$$; CREATE EVENT TRIGGER loud ON ddl_command_end EXECUTE FUNCTION loud()", "SET in function public.loud()"},
+	} {
+		if _, err := conn.Exec(ctx, step.sql); err != nil {
+			t.Fatal(err)
+		}
+		s, err := catalog.Load(ctx, conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := router.NewPlanner(func() *catalog.Snapshot { return s }).Plan("CREATE TABLE t ()", router.Context{SearchPath: publicPath})
+		if p.Binds != step.binds {
+			t.Errorf("binds %q, want %q", p.Binds, step.binds)
+		}
 	}
 }

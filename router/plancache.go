@@ -6,7 +6,6 @@ import "sync/atomic"
 type Key struct {
 	Statement  Fingerprint // by Lexer.Scan
 	Context    Fingerprint // by Context.ID
-	Params     Fingerprint // by ParamsID
 	Generation uint64      // Plan.Generation, or that of the current catalog.Snapshot
 }
 
@@ -42,7 +41,7 @@ func NewPlanCache(plans int) *PlanCache {
 }
 
 func (c *PlanCache) set(key *Key) *planSet {
-	return &c.sets[(key.Statement.Lo^key.Context.Lo^key.Params.Lo)&uint64(len(c.sets)-1)]
+	return &c.sets[(key.Statement.Lo^key.Context.Lo)&uint64(len(c.sets)-1)]
 }
 
 // Get returns the plan of a key, or nil.

@@ -24,7 +24,6 @@ func TestPlanCacheRemembers(t *testing.T) {
 	for name, other := range map[string]Key{
 		"statement":  {Statement: Fingerprint{Hi: 2, Lo: key.Statement.Lo}, Generation: 1},
 		"context":    {Statement: key.Statement, Context: Fingerprint{Hi: 1}, Generation: 1},
-		"parameters": {Statement: key.Statement, Params: Fingerprint{Hi: 1}, Generation: 1},
 		"generation": {Statement: key.Statement, Generation: 2},
 	} {
 		if c.Get(other) != nil {

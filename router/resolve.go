@@ -231,11 +231,10 @@ func (a *analysis) aExpr(x *pg.A_Expr, sc *scope) typ {
 	boolean := typ{oid: oidBool}
 	switch x.Kind {
 	case pg.A_Expr_Kind_AEXPR_OP:
-		left := hidden
 		if x.Lexpr == nil {
 			return a.prefixOperator(schema, name, a.expr(x.Rexpr, sc))
 		}
-		left = a.expr(x.Lexpr, sc)
+		left := a.expr(x.Lexpr, sc)
 		return a.operator(schema, name, left, a.expr(x.Rexpr, sc))
 	case pg.A_Expr_Kind_AEXPR_OP_ANY, pg.A_Expr_Kind_AEXPR_OP_ALL:
 		left, right := a.expr(x.Lexpr, sc), a.expr(x.Rexpr, sc)
@@ -244,8 +243,6 @@ func (a *analysis) aExpr(x *pg.A_Expr, sc *scope) typ {
 			elem = typ{oid: array.Elem}
 		} else if right.oid == oidUnknown {
 			elem = untyped
-		} else if array := x.Rexpr.GetAArrayExpr(); array != nil && allLiteral(array) && right.oid == 0 {
-			elem = hidden
 		}
 		a.operator(schema, name, left, elem)
 		return boolean
