@@ -33,3 +33,20 @@ func ListedFunctions() []string {
 
 // CacheableStable tells whether a function is on the list of stable functions whose result may be cached.
 func CacheableStable(name string) bool { _, ok := stableCacheable[name]; return ok }
+
+// HasOverlooked plants a function call in a field of a parse tree that the planner doesn't look at, and tells what it makes of it.
+func HasOverlooked(s *catalog.Snapshot) (uncacheable, write string) {
+	tree, err := parse("SELECT EXISTS (SELECT 1)")
+	if err != nil {
+		return err.Error(), err.Error()
+	}
+	planted, err := parse("SELECT random()")
+	if err != nil {
+		return err.Error(), err.Error()
+	}
+	call := planted.Stmts[0].Stmt.GetSelectStmt().TargetList[0].GetResTarget().Val
+	tree.Stmts[0].Stmt.GetSelectStmt().TargetList[0].GetResTarget().Val.GetSubLink().Xpr = call
+	a := newAnalysis(newJudge(s), []string{"pg_catalog"}, nil)
+	a.query(tree.Stmts[0].Stmt)
+	return a.effect.uncacheable, a.effect.write
+}

@@ -117,7 +117,9 @@ func (a *analysis) expr(n *pg.Node, sc *scope) typ {
 		}
 		return typ{oid: oidXML}
 	}
-	a.notUnderstood(n)
+	if !a.jsonExpr(n, sc) {
+		a.notUnderstood(n)
+	}
 	return hidden
 }
 

@@ -102,6 +102,12 @@ func TestOtherKinds(t *testing.T) {
 	}
 }
 
+func TestKindsHaveNames(t *testing.T) {
+	if router.KindInvalid.String() != "invalid" || router.KindDeallocate.String() != "deallocate" || (router.KindDeallocate+1).String() != "unknown" {
+		t.Error("the names are out of step with the kinds")
+	}
+}
+
 func TestNamesInPlans(t *testing.T) {
 	planner, _ := testPlanner(t)
 	plan := func(sql string) *router.Plan { return planner.Plan(sql, router.Context{SearchPath: publicPath}) }
@@ -276,6 +282,37 @@ func TestEventTriggersBind(t *testing.T) {
 		p := router.NewPlanner(func() *catalog.Snapshot { return s }).Plan("CREATE TABLE t ()", router.Context{SearchPath: publicPath})
 		if p.Binds != step.binds {
 			t.Errorf("binds %q, want %q", p.Binds, step.binds)
+		}
+	}
+}
+
+func TestSQLJSONIsReadByServersThatKnowIt(t *testing.T) {
+	old := *testSnapshot(t)
+	old.ServerVersion = 150000
+	recent := old
+	recent.ServerVersion, recent.Generation = 170000, old.Generation+1
+	ctx := router.Context{SearchPath: publicPath}
+	for sql, want := range map[string]string{
+		"SELECT JSON_OBJECT('a': id, 'b': name RETURNING jsonb) FROM accounts":            "replica: SQL/JSON isn't analysed",
+		"SELECT JSON_ARRAY(id, name) FROM accounts":                                       "replica: SQL/JSON isn't analysed",
+		"SELECT JSON_ARRAY(SELECT id FROM orders)":                                        "replica: SQL/JSON isn't analysed",
+		"SELECT JSON_OBJECTAGG(name: id) FILTER (WHERE id > 1) FROM accounts":             "replica: SQL/JSON isn't analysed",
+		"SELECT JSON_ARRAYAGG(id ORDER BY name) OVER (PARTITION BY active) FROM accounts": "replica: SQL/JSON isn't analysed",
+		"SELECT name IS JSON FROM accounts":                                               "replica: SQL/JSON isn't analysed",
+		"SELECT JSON(name), JSON_SCALAR(id), JSON_SERIALIZE('{}') FROM accounts":          "replica: SQL/JSON isn't analysed",
+		"SELECT JSON_VALUE(doc, '$.a' RETURNING int DEFAULT 1 ON EMPTY), JSON_QUERY(doc, '$' PASSING id AS x), JSON_EXISTS(doc, '$.a') FROM accounts": "replica: SQL/JSON isn't analysed",
+		"SELECT JSON_OBJECT('a': touches())":                                        "write: function public.touches() is user-defined and volatile",
+		"SELECT JSON_VALUE(doc, '$' DEFAULT nextval('seq') ON EMPTY) FROM accounts": "write: function nextval() is volatile",
+		"SELECT JSON_ARRAY(SELECT nextval('seq'))":                                  "write: function nextval() is volatile",
+		"SELECT JSON_ARRAYAGG(id ORDER BY touches()) FROM accounts":                 "write: function public.touches() is user-defined and volatile",
+		"SELECT * FROM JSON_TABLE('{}', '$' COLUMNS (a int)) x":                     "write: JsonTable isn't understood",
+	} {
+		p := router.NewPlanner(func() *catalog.Snapshot { return &recent }).Plan(sql, ctx)
+		if got := describe(&recent, p); got != want {
+			t.Errorf("%s\n got %s\nwant %s", sql, got, want)
+		}
+		if p := router.NewPlanner(func() *catalog.Snapshot { return &old }).Plan(sql, ctx); !p.Writes {
+			t.Errorf("15: %s: %+v", sql, p)
 		}
 	}
 }

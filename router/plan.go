@@ -31,6 +31,18 @@ const (
 	KindDeallocate                     // DEALLOCATE Name; Name is empty for ALL
 )
 
+var kindNames = [...]string{"invalid", "empty", "read", "write", "utility", "copy", "cursor", "multi", "begin", "commit", "rollback", "savepoint",
+	"release", "rollback to", "prepare transaction", "commit prepared", "rollback prepared", "set", "reset", "show", "discard",
+	"prepare", "execute", "deallocate"}
+
+// String is a word for users.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
 // Isolation is the isolation level that BEGIN or SET TRANSACTION asks for.
 type Isolation uint8
 

@@ -85,6 +85,12 @@ func domainOver(s *catalog.Snapshot, domain, base uint32) bool {
 	return d != nil && d.Kind == catalog.TypeDomain && d.Base == base
 }
 
+func TestANodeThatWasOverlookedMakesAWrite(t *testing.T) {
+	if uncacheable, write := router.HasOverlooked(testSnapshot(t)); uncacheable == "" || write == "" {
+		t.Errorf("%q %q", uncacheable, write)
+	}
+}
+
 // otherVersions are functions on our lists that aren't in every supported version: the test runs on one of them.
 var otherVersions = strings.Fields(`
 	date_add date_subtract random_normal array_shuffle array_sample uuidv4 uuidv7 json_agg_strict jsonb_agg_strict json_object_agg_strict
