@@ -162,6 +162,37 @@ func TestPauseReadStopsDataAtOnceAndResumeBringsItAll(t *testing.T) {
 	})
 }
 
+// Reading is resumed by somebody whose event comes first in the very turn in which there is one for us.
+func TestInitialBytesComeFirstAlsoWhenResumedAmongEvents(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		others, others2 := tr.pair(t)
+		var got []byte
+		var c *Conn
+		on(t, l, func() {
+			c, _ = l.Adopt(ours, &funcs{data: func(c *Conn, p []byte) { got = append(got, p...) }}, []byte("initial, "))
+			c.PauseRead()
+		})
+		adopt(t, l, others, &funcs{data: func(*Conn, []byte) { c.ResumeRead() }})
+		on(t, l, func() { // nothing is noticed meanwhile, so both events come in one turn
+			var writers sync.WaitGroup
+			for _, nc := range []net.Conn{others2, theirs} {
+				writers.Go(func() { nc.Write([]byte("more")) })
+				if tr.holds() {
+					writers.Wait()
+				}
+			}
+		})
+		until(t, l, "all has come", func() bool { return len(got) == len("initial, more") })
+		on(t, l, func() {
+			if string(got) != "initial, more" {
+				t.Errorf("got %q", got)
+			}
+		})
+	})
+}
+
 func TestPeerThatShutsItsWritingSideIsClosedAfterItsData(t *testing.T) {
 	onEach(t, func(t *testing.T, tr transport) {
 		l := tr.loop(t, Options{})
@@ -213,6 +244,7 @@ func TestPeerThatShutsItsWritingSideStillGetsWhatIsBuffered(t *testing.T) {
 		})
 		theirs.Write([]byte("?"))
 		cw.CloseWrite()
+		rests(t, l) // the end of file is there all the time
 		theirs.SetReadDeadline(time.Now().Add(patience))
 		if n, err := io.Copy(io.Discard, theirs); n != int64(len(big)) || err != nil {
 			t.Errorf("%d bytes, %v", n, err)
@@ -245,6 +277,11 @@ func TestResetIsReportedAsAnError(t *testing.T) {
 			if err := wait(t, closed, "Closed is called"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 				t.Errorf("portable %v, paused %v: Closed with %v", portable, paused, err)
 			}
+			on(t, l, func() {
+				if paused && c.broken {
+					t.Errorf("portable %v: waited for words that nobody would have heard", portable)
+				}
+			})
 		}
 	}
 }
@@ -263,13 +300,7 @@ func TestResetOfPausedConnectionDoesNotSpin(t *testing.T) {
 		on(t, l, c.PauseRead)
 		theirs.Write([]byte("FATAL"))
 		theirs.Close()
-		on(t, l, func() {})
-		time.Sleep(20 * time.Millisecond) // time to spin in
-		before := l.Stats().Turns
-		time.Sleep(50 * time.Millisecond)
-		if n := l.Stats().Turns - before; n > 3 {
-			t.Errorf("%s: %d turns with nothing to do", tr.name, n)
-		}
+		rests(t, l)
 		on(t, l, c.ResumeRead)
 		if err := wait(t, closed, "Closed is called"); err != io.EOF {
 			t.Errorf("%s: Closed with %v", tr.name, err)
@@ -332,6 +363,52 @@ func TestCloseAfterFlushSendsEverything(t *testing.T) {
 		if !bytes.Equal(got, big) || err != nil {
 			t.Errorf("%d bytes of %d, %v", len(got), len(big), err)
 		}
+		theirs.Close()
+		if err := wait(t, closed, "Closed is called"); err != nil {
+			t.Errorf("Closed with %v", err)
+		}
+	})
+}
+
+// Closing a socket with unread bytes in it resets the connection, and the peer may lose what it was told last.
+func TestCloseAfterFlushDoesNotResetPeerThatIsStillTalking(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		c := adopt(t, l, ours, &funcs{data: func(*Conn, []byte) { t.Error("data after CloseAfterFlush") }})
+		written := make(chan struct{})
+		on(t, l, func() {
+			go func() { theirs.Write([]byte("a query")); close(written) }()
+			select {
+			case <-written:
+			case <-time.After(10 * time.Millisecond): // net.Pipe: not before it is read
+			}
+			c.Write([]byte("FATAL"))
+			c.CloseAfterFlush()
+		})
+		theirs.SetReadDeadline(time.Now().Add(patience))
+		got, err := io.ReadAll(theirs)
+		if string(got) != "FATAL" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		wait(t, written, "the query is taken")
+	})
+}
+
+func TestCloseAfterFlushOfPausedConnectionNoticesThatPeerGoes(t *testing.T) {
+	onEach(t, func(t *testing.T, tr transport) {
+		l := tr.loop(t, Options{FlushTimeout: time.Hour})
+		ours, theirs := tr.pair(t)
+		closed := make(chan error, 2)
+		c := adopt(t, l, ours, &funcs{closed: func(c *Conn, err error) { closed <- err }})
+		on(t, l, c.PauseRead)
+		go theirs.Write([]byte("unread"))
+		on(t, l, func() {
+			c.Write([]byte("bye"))
+			c.CloseAfterFlush()
+		})
+		theirs.SetReadDeadline(time.Now().Add(patience))
+		io.ReadAll(theirs)
 		theirs.Close()
 		if err := wait(t, closed, "Closed is called"); err != nil {
 			t.Errorf("Closed with %v", err)
@@ -402,5 +479,6 @@ func TestDrainedComesOnceTheBacklogHasFallen(t *testing.T) {
 		if len(drained) != 0 {
 			t.Error("Drained twice")
 		}
+		rests(t, l)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -183,7 +184,7 @@ func TestClosingAndAdoptingAmongPendingEvents(t *testing.T) {
 			for _, nc := range theirs {
 				all.Go(func() { nc.Write([]byte("x")) })
 			}
-			if tr.pairHolds() {
+			if tr.holds() {
 				time.Sleep(time.Millisecond) // so that most often all events come in one turn
 			}
 			close(hold)
@@ -204,4 +205,29 @@ func TestClosingAndAdoptingAmongPendingEvents(t *testing.T) {
 	})
 }
 
-func (tr transport) pairHolds() bool { return tr.name != "pipe" && tr.name != "portable pipe" }
+// The writing goroutine is done with a buffer just as the connection is on its way out.
+func TestNewsThatComesWhileDetachingGoesAlong(t *testing.T) {
+	for _, tr := range transports {
+		if !tr.portable {
+			continue
+		}
+		a, b := tr.loop(t, Options{}), tr.loop(t, Options{})
+		ours, theirs := tr.pair(t)
+		go io.Copy(io.Discard, theirs)
+		c := adopt(t, a, ours, echo())
+		moved := make(chan Detached, 1)
+		on(t, a, func() {
+			c.Write([]byte("x"))
+			c.flush()
+			for done := false; !done; runtime.Gosched() {
+				c.g.mu.Lock()
+				done = c.g.mu.written // and the letter that says so comes after the timer
+				c.g.mu.Unlock()
+			}
+			a.After(0, func() { c.Detach(func(d Detached) { moved <- d }) })
+		})
+		d := wait(t, moved, "it is detached")
+		on(t, b, func() { c, _ = b.Attach(d, echo()) })
+		until(t, b, tr.name+": the new loop knows that all is written", func() bool { return c.Buffered() == 0 })
+	}
+}

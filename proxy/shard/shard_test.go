@@ -39,6 +39,9 @@ var transports = []transport{
 	{"portable pipe", true, pipePair},
 }
 
+// holds says whether bytes that were written are held until they are read.
+func (tr transport) holds() bool { return tr.name != "pipe" && tr.name != "portable pipe" }
+
 // onEach runs a test on every transport.
 func onEach(t *testing.T, test func(t *testing.T, tr transport)) {
 	for _, tr := range transports {
@@ -176,6 +179,18 @@ func wait[T any](t testing.TB, ch <-chan T, what string) (v T) {
 		t.Fatalf("waited in vain until %s", what)
 	}
 	return v
+}
+
+// rests checks that a loop with nothing to do does nothing.
+func rests(t testing.TB, l *Loop) {
+	t.Helper()
+	on(t, l, func() {})
+	time.Sleep(20 * time.Millisecond) // what is under way may end
+	before := l.Stats().Turns
+	time.Sleep(50 * time.Millisecond) // time to spin in
+	if n := l.Stats().Turns - before; n > 3 {
+		t.Errorf("%d turns with nothing to do", n)
+	}
 }
 
 // until waits until cond, called on the loop, is true.

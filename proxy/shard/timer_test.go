@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -94,6 +95,15 @@ func TestTimersAgreeWithModel(t *testing.T) {
 				owned[i].Reset(time.Duration(d))
 				want[i] = l.mono + d
 			},
+			"reset all": func(t *rapid.T) { // a heap with few in it can hardly be wrong
+				r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) // rapid's own numbers are too often the same
+				for i := range owned {
+					d := 1 + r.Int64N(1000)
+					owned[i].Stop()
+					owned[i].Reset(time.Duration(d))
+					want[i] = l.mono + d
+				}
+			},
 			"stop": func(t *rapid.T) {
 				i := rapid.IntRange(0, n-1).Draw(t, "timer")
 				if owned[i].Stop() != (want[i] != 0) {
@@ -111,6 +121,11 @@ func TestTimersAgreeWithModel(t *testing.T) {
 				l.timers.fire(l)
 			},
 			"": func(t *rapid.T) {
+				for i, k := range l.timers.heap {
+					if parent := l.timers.heap[max(i-1, 0)/4]; parent.when > k.when || int(k.t.place) != i+1 || k.when > k.t.when {
+						t.Fatalf("the heap is out of order at %d", i)
+					}
+				}
 				running, least := 0, int64(1<<62)
 				for i := range want {
 					if owned[i].Active() != (want[i] != 0) {
