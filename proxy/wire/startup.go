@@ -2,7 +2,7 @@ package wire
 
 // Versions of the protocol.
 const (
-	Protocol30 uint32 = 3<<16 | 0
+	Protocol30 uint32 = 3 << 16
 	Protocol32 uint32 = 3<<16 | 2
 	// ProtocolLatest is the newest that is spoken here.
 	ProtocolLatest = Protocol32
