@@ -105,7 +105,7 @@ func (s *session) answer(c *shard.Conn) {
 	case 'S':
 		c.Write(readyForQuery)
 	case 'X':
-		c.Close()
+		c.CloseAfterFlush() // answers of this very turn haven't left yet
 	}
 }
 
