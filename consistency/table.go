@@ -177,7 +177,8 @@ func (t *Table) seenLocked(s Snapshot, visible Seq) (Seq, bool) {
 }
 
 // CatalogChanged stamps Global: a look at the primary's catalog, over when the primary's position was lsn, has found a
-// change. It must be called after what was planned by the old catalog has been dropped. lsn 0: not on any replica's way.
+// change. It must be called after what was planned by the old catalog has been dropped. With lsn 0, what was filled from a
+// replica afterwards counts as new however far that has replayed.
 func (t *Table) CatalogChanged(lsn LSN) Seq {
 	return t.stamp(lsn, func(seq Seq) { t.global.seq.Store(uint64(seq)) })
 }

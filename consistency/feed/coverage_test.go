@@ -119,6 +119,37 @@ func TestATableIsNotCoveredWhileTheYoungestTransactionFromBeforeRuns(t *testing.
 	f.covers()
 }
 
+// Servers without the fix of May 2025 get a new connection before the table is covered.
+func TestServersThatMayNotSendNewTablesAreConnectedToAnew(t *testing.T) {
+	for version, want := range map[int]bool{140017: false, 140018: true, 150012: false, 150013: true, 150018: true, 160008: false,
+		160009: true, 170004: false, 170005: true, 180000: true, 190001: true} {
+		if sendsNewMembers(version) != want {
+			t.Errorf("%d: %v", version, !want)
+		}
+	}
+
+	f := newDatabase(t, servers.Get(t), tables("a"))
+	f.make(Config{})
+	f.feed.fixed = func(int) bool { return false }
+	f.run()
+	f.covers()
+	f.exec(tables("n"))
+	writer := f.connect(f.c.Primary())
+	f.execOn(writer, "BEGIN; UPDATE n SET v = 1")
+	f.setup()
+	f.until("it is seen in the publication", func() bool { return f.feed.Status().Published == 2 })
+	if f.feed.Status().Connections != 1 {
+		t.Error("there was no need to connect before the writer had ended")
+	}
+	f.execOn(writer, "COMMIT")
+	f.until("n is covered", func() bool { return f.cell("n").Covered() })
+	if f.feed.Status().Connections != 2 {
+		t.Errorf("%d connections", f.feed.Status().Connections)
+	}
+	f.covers()
+	f.stamps("UPDATE n SET v = 2", []string{"n"}, []string{"a"})
+}
+
 func TestATableThatLeavesThePublicationIsNotCovered(t *testing.T) {
 	f := newFixture(t, tables("a", "b"))
 	p := f.probe(f.conn)

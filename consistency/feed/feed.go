@@ -92,7 +92,8 @@ type Feed struct {
 	cfg     Config
 	table   *consistency.Table
 	commits atomic.Uint64
-	changed chan struct{} // ends a pause
+	changed chan struct{}          // ends a pause
+	fixed   func(version int) bool // sendsNewMembers; tests put another in its place
 
 	mu struct {
 		sync.Mutex
@@ -104,7 +105,7 @@ type Feed struct {
 
 // New makes a feed that is the only one to write the table. It does nothing before Run.
 func New(cfg Config, table *consistency.Table) *Feed {
-	f := &Feed{cfg: cfg.withDefaults(), table: table, changed: make(chan struct{}, 1)}
+	f := &Feed{cfg: cfg.withDefaults(), table: table, changed: make(chan struct{}, 1), fixed: sendsNewMembers}
 	f.mu.status.State = Stopped
 	return f
 }

@@ -78,6 +78,13 @@ func (f *fixture) setup() Report {
 // start runs a feed with a table of its own. What isn't configured is as quick as a test wants it.
 func (f *fixture) start(cfg Config) {
 	f.Helper()
+	f.make(cfg)
+	f.run()
+}
+
+// make makes a feed that is yet to run.
+func (f *fixture) make(cfg Config) {
+	f.Helper()
 	if cfg.PrimaryURL == nil {
 		cfg.PrimaryURL = func() (string, error) { return f.c.Primary().URL(f.db), nil }
 	}
@@ -89,6 +96,10 @@ func (f *fixture) start(cfg Config) {
 	}
 	f.table = consistency.NewTable(1 << 12)
 	f.feed = New(cfg, f.table)
+}
+
+func (f *fixture) run() {
+	f.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

@@ -133,7 +133,7 @@ func (w *watch) poll(ctx context.Context) error {
 			return err
 		}
 		cover.drawn(xid)
-		w.stale = w.stale || !sendsNewMembers(w.l.version)
+		w.stale = w.stale || !w.f.fixed(w.l.version)
 	}
 	w.f.update(func(s *Status) { s.NotCovered = p.uncovered })
 	if len(p.members)+len(p.uncovered) == 0 {
