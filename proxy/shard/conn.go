@@ -109,7 +109,7 @@ func (c *Conn) ResumeRead() {
 // Paused says whether reading is paused.
 func (c *Conn) Paused() bool { return c.paused }
 
-// Close closes the connection, dropping what is unsent. No Data or Drained follows; Closed does, later in this turn.
+// Close closes the connection, dropping what is unsent, which is also all that was written in this turn. No Data or Drained follows; Closed does, later in this turn.
 func (c *Conn) Close() { c.die(nil) }
 
 // CloseAfterFlush closes the connection once the peer has been sent everything, and gives it the chance to read it: the

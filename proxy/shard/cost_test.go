@@ -118,7 +118,8 @@ func benchmarkEcho(b *testing.B, serve func(nc net.Conn)) {
 	b.ReportMetric(float64(usage.Utime.Nano()+usage.Stime.Nano()-before)/1e3/float64(b.N), "cpu-µs/op")
 }
 
-// BenchmarkEcho compares the loops with the plain way in Go. The CPU time includes the clients', which is the same for all.
+// BenchmarkEcho is for seeing changes and allocations. It says little about loops against goroutines, since the clients are goroutines of
+// the same scheduler; bench/floor, with clients outside, does.
 func BenchmarkEcho(b *testing.B) {
 	for _, tr := range transports {
 		if tr.name == "tcp" || tr.name == "portable tcp" {
