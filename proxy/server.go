@@ -43,7 +43,6 @@ type Server struct {
 	log     *slog.Logger
 	loops   []*shard.Loop
 	locals  []*ShardLocal
-	sweeps  []*shard.Timer
 	planner *planners
 	targets map[*topology.Node]backend.Target
 

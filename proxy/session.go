@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"time"
 
 	"github.com/freshet/freshet/cache"
@@ -258,7 +259,11 @@ func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user s
 			s.defaults = o
 			continue
 		}
-		list = append(list, trackedSetting{p.Name, setConfigSQL(p.Name, p.Value)})
+		value := p.Value
+		if p.Name == dateStyle {
+			value = reportedValue(reported, dateStyle, value)
+		}
+		list = append(list, trackedSetting{p.Name, setConfigSQL(p.Name, value)})
 	}
 	s.opts = s.defaults
 	s.base = newSettings(dedupe(list))
@@ -266,6 +271,19 @@ func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user s
 	s.set = s.base
 	s.applyKey()
 	return s, nil
+}
+
+// dateStyle is the setting that is made of two: setting one of them leaves the other as it was. So what was said isn't
+// enough to make it again elsewhere; what the server reported is.
+const dateStyle = "datestyle"
+
+func reportedValue(reported []wire.ParamStatus, name, otherwise string) string {
+	for _, p := range reported {
+		if strings.EqualFold(p.Name, name) {
+			return p.Value
+		}
+	}
+	return otherwise
 }
 
 // dedupe keeps the last of each name, as Postgres does with a startup packet.

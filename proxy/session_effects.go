@@ -120,8 +120,16 @@ func (s *Session) settingChanged(p *router.Plan) {
 			}
 		}
 	default:
-		s.set = s.set.with(set.Name, set.SQL)
-		s.conn.Settings = have.with(set.Name, set.SQL)
+		sql := set.SQL
+		if set.Name == dateStyle {
+			if v := reportedValue(s.unit.reported, dateStyle, ""); v != "" {
+				sql = setConfigSQL(dateStyle, v)
+			} else if old := s.set.get(dateStyle); old != "" {
+				sql = old // it hasn't changed
+			}
+		}
+		s.set = s.set.with(set.Name, sql)
+		s.conn.Settings = have.with(set.Name, sql)
 		s.watchSetting(set.Name, set.Value, false)
 	}
 	s.keyPrefix = nil
@@ -155,7 +163,11 @@ func (s *Session) parameterStatus(msg []byte) {
 	if string(name) == "standard_conforming_strings" || string(name) == "client_encoding" {
 		s.watchSetting(string(name), string(bytes.TrimRight(value, "\x00")), false)
 	}
-	if e == nil || s.bound != "" {
+	if e == nil {
+		return
+	}
+	s.unit.reported = append(s.unit.reported, wire.ParamStatus{Name: string(name), Value: string(bytes.TrimRight(value, "\x00"))})
+	if s.bound != "" {
 		return
 	}
 	// A setting has changed: by a SET, which is tracked; at the end of a transaction; or by something that isn't understood.

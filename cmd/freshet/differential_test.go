@@ -90,7 +90,7 @@ var simpleTexts = []string{
 	"INSERT INTO r VALUES (1, 'duplicate')", "SELECT nosuch FROM r", "SELECT 1/0", "selct", "SELECT '%d'::date",
 	"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT x", "ROLLBACK TO x", "RELEASE x", "BEGIN READ ONLY", "BEGIN ISOLATION LEVEL SERIALIZABLE",
 	"SET TimeZone = 'Asia/Tokyo'", "SET TimeZone TO DEFAULT", "SHOW TimeZone", "SET search_path = public, pg_catalog", "SHOW search_path", "RESET ALL",
-	"SET DateStyle = 'German'", "SELECT '2020-02-%d'::date", "SET LOCAL DateStyle = 'SQL'", "SELECT d FROM s", "INSERT INTO s VALUES (%d, '2020-03-01')",
+	"SET DateStyle = 'German'", "SET DateStyle = 'ISO'", "SET DateStyle = 'DMY'", "SHOW DateStyle", "SELECT '2020-02-%d'::date", "SET LOCAL DateStyle = 'SQL'", "SELECT d FROM s", "INSERT INTO s VALUES (%d, '2020-03-01')",
 	"SELECT 1; SELECT 2", "BEGIN; SELECT a FROM r WHERE a = 2; COMMIT", "INSERT INTO r VALUES (100, 'x'); SELECT 1/0", "SELECT count(*) FROM r; DELETE FROM r WHERE a = %d; SELECT count(*) FROM r",
 	"CREATE TEMP TABLE tt(a int)", "SELECT * FROM tt", "DROP TABLE tt", "DISCARD ALL", "PREPARE q AS SELECT a FROM r WHERE a = $1", "EXECUTE q(%d)", "DEALLOCATE q", "DEALLOCATE ALL", "DEALLOCATE a",
 	"COPY (SELECT a, b FROM r ORDER BY a LIMIT %d) TO STDOUT", "DECLARE c CURSOR FOR SELECT a FROM r ORDER BY a", "FETCH %d FROM c", "CLOSE c", "DECLARE h CURSOR WITH HOLD FOR SELECT a FROM r ORDER BY a", "FETCH 2 FROM h",
