@@ -70,10 +70,11 @@ func (ep *epoll) poll() int {
 
 // wait waits for events (negative: for ever) and returns how many there are. Meanwhile the scheduler lets others run.
 //
-// Two other ways were measured (bench/floor, two loops, everything on two cores). To yield to other threads and look again before
-// sleeping saves up to 40% of CPU, and to wait in Go's own poller saves 10%; but when others want the cores too, as database servers
-// on the same machine do, both make the slowest answers much slower (99th percentile at one client: 0.2 ms like this, 2 ms with the yield, 3 ms
-// with Go's poller), and throughput falls by a third.
+// Two other ways were tried (bench/floor, two loops, everything on two cores that others used too, so take the figures as rough). To
+// yield to other threads and look again before sleeping saves up to 40% of CPU, and to wait in Go's own poller 5 to 25%; but with two
+// more threads that want the cores, as database servers on the same machine do, both made the slowest answers much slower (one run
+// each; 99th percentile at one client: 0.2 ms like this, 2 ms with the yield, 3 ms with Go's poller), and lost a third or more
+// of the throughput at 16 clients.
 func (ep *epoll) wait(timeout time.Duration) int {
 	ms := -1
 	if timeout >= 0 {
