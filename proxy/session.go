@@ -165,6 +165,7 @@ type unit struct {
 	binds       string // the session has to be bound, because …
 	provisional bool   // … but only if the statement succeeds
 	effects     []effect
+	reported    []wire.ParamStatus // settings whose new values the server has reported
 
 	read     bool // may be repeated as long as nothing was sent to the client
 	sent     bool // the client has got something of the answer
