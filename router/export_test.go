@@ -50,3 +50,12 @@ func HasOverlooked(s *catalog.Snapshot) (uncacheable, write string) {
 	a.query(tree.Stmts[0].Stmt)
 	return a.effect.uncacheable, a.effect.write
 }
+
+// FunctionEffect is what the planner thinks of a call of a function.
+func FunctionEffect(s *catalog.Snapshot, oid uint32) (uncacheable, write string) {
+	e := newJudge(s).function(s.Function(oid))
+	return e.uncacheable, e.write
+}
+
+// ReadsClock tells whether the input of a type can read the clock.
+func ReadsClock(s *catalog.Snapshot, oid uint32) bool { return newJudge(s).readsClock(oid) }

@@ -74,6 +74,8 @@ CREATE TABLE children (id int, parent int REFERENCES parents ON DELETE CASCADE);
 CREATE TRIGGER audit AFTER DELETE ON children FOR EACH ROW EXECUTE FUNCTION audit();
 CREATE TABLE ruled (id int); CREATE RULE r AS ON UPDATE TO ruled DO ALSO INSERT INTO audited VALUES (1);
 CREATE FUNCTION inserts_audited() RETURNS void LANGUAGE sql AS 'INSERT INTO audited VALUES (1)';
+CREATE FUNCTION narrow(int, int) RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+CREATE FUNCTION narrow(bigint, numeric) RETURNS int LANGUAGE sql AS 'SELECT 2';
 CREATE SCHEMA app; CREATE TABLE app.things (id int PRIMARY KEY, at timestamptz);
 CREATE TABLE app.accounts (id int PRIMARY KEY);
 CREATE FUNCTION app.weird_eq(int, text) RETURNS bool LANGUAGE sql VOLATILE AS 'SELECT $1::text = $2';
