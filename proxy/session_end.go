@@ -49,6 +49,9 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		return
 	}
 	u.failed = true
+	if e.kind == exParse && e.registers && e.st.name == "" {
+		s.unnamed = nil // a Parse drops it even if it fails
+	}
 	if s.node != nil && string(code) == "25006" {
 		s.shared.Nodes.Hurry()
 	}
