@@ -33,6 +33,8 @@ type client struct {
 	pools   []nodePool
 	ended   bool
 	closing bool
+	wake    shard.Timer
+	wakes   uint64 // the unit that asked to be woken
 }
 
 // nodePool is a short cut to the pool's part of this shard.
@@ -76,6 +78,7 @@ func (c *client) start(a *Admitted, db *Database) {
 		return
 	}
 	c.conn = conn
+	c.wake.Init(c.loop, func() { c.do(func() { c.session.Woken(c.wakes) }) })
 	s.mu.Lock()
 	for {
 		c.pid = s.nextPID.Add(1)
@@ -99,11 +102,14 @@ func (c *client) start(a *Admitted, db *Database) {
 }
 
 func (c *client) post(fn func()) {
-	c.loop.Post(func() {
-		if !c.ended {
-			fn()
-		}
-	})
+	c.loop.Post(func() { c.do(fn) })
+}
+
+// do runs fn as an event of the client's connection: if it panics, this client goes, and no other.
+func (c *client) do(fn func()) {
+	if !c.ended {
+		c.conn.Do(fn)
+	}
 }
 
 // cancelRequest does what a CancelRequest asks for, if its key is right.
@@ -208,17 +214,15 @@ func (c *client) Waker(s *Session, number uint64) func() {
 	return func() { c.post(func() { s.FlightOver(number) }) }
 }
 
-func (c *client) WakeIn(s *Session, d time.Duration, number uint64) {
-	c.loop.After(d, func() {
-		if !c.ended {
-			s.Woken(number)
-		}
-	})
+func (c *client) WakeIn(_ *Session, d time.Duration, number uint64) {
+	c.wakes = number
+	c.wake.Reset(d)
 }
 
 func (c *client) Ended(*Session) {
 	if !c.ended {
 		c.ended = true
+		c.wake.Stop()
 		c.srv.gone(c)
 	}
 }
