@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"proxy/wire":       {},
 	"proxy/auth":       {"proxy/wire"},
 	"proxy/backend":    {"proxy/shard", "proxy/wire", "proxy/auth"}, // a pool's connections live on the shards
-	"proxy/admin":      {}, // reads the others through small interfaces of its own
+	"proxy/admin":      {},                                          // reads the others through small interfaces of its own
 	"proxy/limit":      {},
 	"router":           {"router/catalog", "router/topology", "consistency"},
 	"router/catalog":   {},
