@@ -10,8 +10,8 @@ import (
 	"github.com/freshet/freshet/router/catalog"
 )
 
-// analysis is the look at one query (a SELECT with all that is in it) with the types of its expressions as far as they can be
-// known. It collects effects and relations; what it doesn't understand makes the query a write.
+// analysis is the look at one query (a SELECT with all that is in it) with the types of its expressions as far as
+// they can be known. It collects effects and relations; what it doesn't understand makes the query a write.
 type analysis struct {
 	j      *judge
 	s      *catalog.Snapshot
@@ -37,7 +37,8 @@ func (a *analysis) query(n *pg.Node) {
 
 func (a *analysis) add(e effect) { a.effect.add(e) }
 
-// notUnderstood is the effect of a node that the planner doesn't know. What may leave state behind in it is still looked for.
+// notUnderstood is the effect of a node that the planner doesn't know. What may leave state behind in it is still
+// looked for.
 func (a *analysis) notUnderstood(n *pg.Node) {
 	a.add(writes(nodeName(n) + " isn't understood"))
 	a.skip(n)
@@ -53,8 +54,8 @@ func (a *analysis) skip(n *pg.Node) {
 
 func (a *analysis) visit(n *pg.Node) { a.visited[n] = true }
 
-// checkComplete makes sure that no node was overlooked: a field of a message that nobody looked at (of a newer grammar, or forgotten)
-// makes the statement a write.
+// checkComplete makes sure that no node was overlooked: a field of a message that nobody looked at (of a newer
+// grammar, or forgotten) makes the statement a write.
 func (a *analysis) checkComplete(m protoreflect.Message) {
 	each(m, func(n *pg.Node) bool {
 		if !a.visited[n] {

@@ -3,11 +3,12 @@ package router
 // What the planner knows about functions of pg_catalog beyond their declared volatility. A name stands for all of its
 // overloads with the volatility that the list is for; overloads that don't fit are named in the comments.
 
-// stableCacheable are the stable functions whose result depends on nothing but arguments, tables of the statement, settings that are in the
-// cache key, and catalogs whose every change invalidates all answers. The value says on what.
+// stableCacheable are the stable functions whose result depends on nothing but arguments, tables of the statement,
+// settings that are in the cache key, and catalogs whose every change invalidates all answers. The value says on
+// what.
 var stableCacheable = names(map[string]string{
-	// TimeZone decides between timestamptz and everything without a zone. Not here: timetz(time) and timezone(text, timetz), which
-	// take today's offset (date.c: time_timetz, timetz_zone), and so read the clock.
+	// TimeZone decides between timestamptz and everything without a zone. Not here: timetz(time) and timezone(text,
+	// timetz), which take today's offset (date.c: time_timetz, timetz_zone), and so read the clock.
 	"TimeZone": `date timestamp timestamptz time date_part date_trunc extract generate_series make_timestamptz overlaps
 		date_add date_subtract in_range interval_pl_timestamptz timestamptz_pl_interval timestamptz_mi_interval
 		date_cmp_timestamptz date_eq_timestamptz date_ge_timestamptz date_gt_timestamptz date_le_timestamptz date_lt_timestamptz
@@ -18,8 +19,8 @@ var stableCacheable = names(map[string]string{
 		timestamptz_le_timestamp timestamptz_lt_timestamp timestamptz_ne_timestamp`,
 	// lc_time, lc_numeric, lc_monetary, TimeZone. Fields that the input doesn't have get fixed values, not today's.
 	"lc_* settings": `to_char to_date to_number to_timestamp money numeric`,
-	// The output functions of the arguments' types, which depend on DateStyle, IntervalStyle, TimeZone, extra_float_digits,
-	// bytea_output and lc_monetary. The types are judged where their columns are read.
+	// The output functions of the arguments' types, which depend on DateStyle, IntervalStyle, TimeZone,
+	// extra_float_digits, bytea_output and lc_monetary. The types are judged where their columns are read.
 	"output functions": `concat concat_ws format textanycat anytextcat quote_literal quote_nullable array_to_string`,
 	"output functions and casts to json": `to_json to_jsonb row_to_json array_to_json json_agg jsonb_agg json_object_agg
 		jsonb_object_agg json_build_object json_build_array jsonb_build_object jsonb_build_array
@@ -99,18 +100,18 @@ var binding = names(map[string]string{
 	"binary upgrade":     `binary_upgrade_set_next_pg_type_oid`,
 })
 
-// runSQL are functions that run queries, given as text or by the name of a table or view, which can call anything. Not all of them are
-// called volatile.
+// runSQL are functions that run queries, given as text or by the name of a table or view, which can call anything.
+// Not all of them are called volatile.
 var runSQL = names(map[string]string{
 	"runs SQL": `query_to_xml query_to_xml_and_xmlschema query_to_xmlschema cursor_to_xml cursor_to_xmlschema table_to_xml
 		table_to_xml_and_xmlschema table_to_xmlschema schema_to_xml schema_to_xml_and_xmlschema schema_to_xmlschema
 		database_to_xml database_to_xml_and_xmlschema database_to_xmlschema ts_stat ts_rewrite`,
 })
 
-// trustedExtensions are extensions of the Postgres distribution, and a few widely used ones, whose C functions that are declared immutable
-// are so: they compute from their arguments. Left out are those with a state or with functions that read tables in spite of
-// their declaration (isn: weak mode; PostGIS: spatial_ref_sys; dict_*, unaccent: dictionaries from files).
-// The value is the name of the library.
+// trustedExtensions are extensions of the Postgres distribution, and a few widely used ones, whose C functions that
+// are declared immutable are so: they compute from their arguments. Left out are those with a state or with functions
+// that read tables in spite of their declaration (isn: weak mode; PostGIS: spatial_ref_sys; dict_*, unaccent:
+// dictionaries from files). The value is the name of the library.
 var trustedExtensions = map[string]string{
 	"bloom": "bloom", "btree_gin": "btree_gin", "btree_gist": "btree_gist", "citext": "citext", "cube": "cube",
 	"earthdistance": "earthdistance", "fuzzystrmatch": "fuzzystrmatch", "hstore": "hstore", "intarray": "_int", "ip4r": "ip4r",

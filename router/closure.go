@@ -6,12 +6,13 @@ import (
 	"github.com/freshet/freshet/router/catalog"
 )
 
-// closure collects the effect of everything that a function, a rule or a write to a table can reach: the functions called in
-// its body, the triggers of the tables written there, and so on. It is a search without memory of partial results, so that cycles do
-// no harm.
+// closure collects the effect of everything that a function, a rule or a write to a table can reach: the functions
+// called in its body, the triggers of the tables written there, and so on. It is a search without memory of partial
+// results, so that cycles do no harm.
 //
-// Bodies are looked at as text, word by word, not parsed: what matters is only whether any of the words by which state is left
-// behind, or any function with an effect, is in them. A name counts wherever it stands and whatever its schema.
+// Bodies are looked at as text, word by word, not parsed: what matters is only whether any of the words by which
+// state is left behind, or any function with an effect, is in them. A name counts wherever it stands and whatever its
+// schema.
 type closure struct {
 	j         *judge
 	effect    effect
@@ -97,8 +98,8 @@ func (c *closure) read(r *catalog.Relation) {
 	}
 }
 
-// body adds what the text of a function, rule or expression can do. where names it. A text that the server has deparsed names
-// everything outside of pg_catalog with its schema; in others an unqualified name can be of any.
+// body adds what the text of a function, rule or expression can do. where names it. A text that the server has
+// deparsed names everything outside of pg_catalog with its schema; in others an unqualified name can be of any.
 func (c *closure) body(text, where string, deparsed bool) {
 	words := words(text)
 	writing := false
@@ -113,8 +114,8 @@ func (c *closure) body(text, where string, deparsed bool) {
 		if b := stateWord(words, i); b != "" && c.effect.binds == "" {
 			c.effect.binds = b + " in " + where
 		}
-		// Where a name follows schema and point, the schema is certain for operators and in calls; elsewhere it could be the alias
-		// of a table.
+		// Where a name follows schema and point, the schema is certain for operators and in calls; elsewhere it could
+		// be the alias of a table.
 		schema := ""
 		if i >= 2 && words[i-1].text == "." && words[i-1].kind == tokenSelf {
 			schema = words[i-2].text

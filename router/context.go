@@ -14,8 +14,8 @@ type Context struct {
 
 var contextKey = newSipKey()
 
-// ID returns a hash of the whole context, for Key. Parameters that aren't declared count as left out. It doesn't allocate unless the context is
-// longer than 512 bytes.
+// ID returns a hash of the whole context, for Key. Parameters that aren't declared count as left out. It doesn't
+// allocate unless the context is longer than 512 bytes.
 func (c Context) ID() Fingerprint {
 	var stack [512]byte
 	types := c.ParamTypes

@@ -15,9 +15,10 @@ import (
 	"github.com/freshet/freshet/router/catalog"
 )
 
-// TestNothingIsCacheableThatPostgresResolvesOtherwise has Postgres analyse statements, by making a view of each, and reads out of its own
-// query tree which functions, operators, casts and relations it has found behind the names. For what we hold cacheable, or a read, all of them must
-// be such. The statements are those of the other tests, and random combinations of expressions.
+// TestNothingIsCacheableThatPostgresResolvesOtherwise has Postgres analyse statements, by making a view of each, and
+// reads out of its own query tree which functions, operators, casts and relations it has found behind the names. For
+// what we hold cacheable, or a read, all of them must be such. The statements are those of the other tests, and
+// random combinations of expressions.
 func TestNothingIsCacheableThatPostgresResolvesOtherwise(t *testing.T) {
 	planner, s := testPlanner(t)
 	ctx := context.Background()

@@ -8,8 +8,8 @@ import (
 
 func fieldsOf(list string) iter.Seq[string] { return strings.FieldsSeq(list) }
 
-// effect is what is known of a piece of a statement. Each text is a reason, and empty where there is none. The zero effect is
-// that of something that is cacheable.
+// effect is what is known of a piece of a statement. Each text is a reason, and empty where there is none. The zero
+// effect is that of something that is cacheable.
 type effect struct {
 	uncacheable string // not cacheable, because
 	primary     string // only the primary may answer, because

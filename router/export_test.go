@@ -34,7 +34,8 @@ func ListedFunctions() []string {
 // CacheableStable tells whether a function is on the list of stable functions whose result may be cached.
 func CacheableStable(name string) bool { _, ok := stableCacheable[name]; return ok }
 
-// HasOverlooked plants a function call in a field of a parse tree that the planner doesn't look at, and tells what it makes of it.
+// HasOverlooked plants a function call in a field of a parse tree that the planner doesn't look at, and tells what it
+// makes of it.
 func HasOverlooked(s *catalog.Snapshot) (uncacheable, write string) {
 	tree, err := parse("SELECT EXISTS (SELECT 1)")
 	if err != nil {

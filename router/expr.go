@@ -1,8 +1,6 @@
 package router
 
 import (
-	"fmt"
-
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"github.com/freshet/freshet/router/catalog"
@@ -163,7 +161,8 @@ func trimMinus(s string) string {
 	return s
 }
 
-// allLiteral tells whether an array constructor consists of string literals and parameters: a cast of it is a cast of each.
+// allLiteral tells whether an array constructor consists of string literals and parameters: a cast of it is a cast of
+// each.
 func allLiteral(x *pg.A_ArrayExpr) bool {
 	for _, n := range x.Elements {
 		switch e := n.Node.(type) {
@@ -350,8 +349,8 @@ func (a *analysis) columnRef(x *pg.ColumnRef, sc *scope) typ {
 	return hidden
 }
 
-// projection looks at what may be a call of a function with a row as its only argument: row.name, (expr).name. It need not be one, so
-// only functions that are there are looked at.
+// projection looks at what may be a call of a function with a row as its only argument: row.name, (expr).name. It
+// need not be one, so only functions that are there are looked at.
 func (a *analysis) projection(name string) {
 	for _, f := range a.s.FunctionsNamed(name) {
 		if f.Accepts(1) && f.Kind != catalog.KindProcedure {
@@ -409,66 +408,4 @@ func (a *analysis) field(t typ, name string) typ {
 	}
 	a.projection(name)
 	return hidden
-}
-
-// cast looks at an explicit cast to a type.
-func (a *analysis) cast(from typ, target uint32) {
-	t := a.s.Type(target)
-	if t == nil {
-		a.add(writes("a type isn't known"))
-		return
-	}
-	if p := a.j.typeProblem(target); p != "" {
-		a.add(notCacheable("cast: " + p))
-	}
-	for _, check := range t.Checks {
-		a.add(notCacheable(fmt.Sprintf("cast to domain %s, which has a CHECK constraint", a.j.typeName(target))))
-		c := closure{j: a.j}
-		c.body(check, "a CHECK of domain "+t.Name, true)
-		a.add(c.effect)
-	}
-	if !from.literal && (from.oid == 0 || a.j.stringLike(from.oid)) && a.j.readsClock(target) {
-		a.add(notCacheable(fmt.Sprintf("cast to %s of something that may be a string like 'now' reads the clock", a.j.typeName(target))))
-	}
-	a.castFunctions(from, target)
-	switch {
-	case t.Kind == catalog.TypeDomain:
-		a.cast(from, t.Base)
-	case t.Elem != 0:
-		elem := hidden
-		if source := a.s.Type(a.j.base(from.oid)); source != nil && source.Elem != 0 {
-			elem.oid = source.Elem
-		}
-		elem.literal = from.literal
-		if from.oid == oidUnknown {
-			elem = untyped
-		}
-		a.cast(elem, t.Elem)
-	}
-}
-
-// castFunctions looks at the functions in pg_cast.
-func (a *analysis) castFunctions(from typ, target uint32) {
-	if from.oid == oidUnknown {
-		return // the type's input function reads it
-	}
-	if from.oid != 0 {
-		found := false
-		for _, source := range []uint32{from.oid, a.j.base(from.oid)} {
-			if c := a.s.Cast(source, target); c != nil {
-				found = true
-				if c.Function != 0 {
-					a.add(a.j.function(a.s.Function(c.Function)))
-				}
-			}
-		}
-		if found || a.s.Type(from.oid) != nil && a.s.Type(from.oid).Builtin() && a.s.Type(from.oid).Kind == catalog.TypeBase {
-			return
-		}
-	}
-	for _, c := range a.s.CastsTo(target) {
-		if c.Function != 0 {
-			a.add(a.j.function(a.s.Function(c.Function)))
-		}
-	}
 }

@@ -9,10 +9,11 @@ import (
 
 // Fingerprint identifies a statement with its literals lifted out, or, where Scan.Exact says so, its exact text.
 //
-// Whoever can send statements must not be able to find two texts with one fingerprint, or else the plan of a read could be had for a
-// write. It is therefore SipHash-1-3 with 128 bits of output under a key that is made at process start and never
-// leaves the process: a keyed function whose collisions can't be searched for without the key, unlike those of any fixed hash
-// that is quick enough for this place. So a fingerprint is comparable within one process only, and isn't for showing to users: StatementID is.
+// Whoever can send statements must not be able to find two texts with one fingerprint, or else the plan of a read
+// could be had for a write. It is therefore SipHash-1-3 with 128 bits of output under a key that is made at process
+// start and never leaves the process: a keyed function whose collisions can't be searched for without the key, unlike
+// those of any fixed hash that is quick enough for this place. So a fingerprint is comparable within one process
+// only, and isn't for showing to users: StatementID is.
 type Fingerprint struct{ Hi, Lo uint64 }
 
 // String is the fingerprint in hexadecimal, for debugging.

@@ -10,8 +10,8 @@ import (
 	"github.com/freshet/freshet/router/catalog"
 )
 
-// generic looks through any part of a parse tree for what leaves state behind, without understanding its structure: by the names
-// of all functions, operators, types and relations in it. It is for statements that are writes anyway.
+// generic looks through any part of a parse tree for what leaves state behind, without understanding its structure:
+// by the names of all functions, operators, types and relations in it. It is for statements that are writes anyway.
 type generic struct {
 	j      *judge
 	path   []string

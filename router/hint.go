@@ -54,8 +54,8 @@ func parseCacheMode(value []byte) (CacheMode, bool) {
 	return CacheUnset, false
 }
 
-// Hint is what the comments `/* freshet: key=value … */` of a text ask for. The zero Hint asks for nothing. Where a key is given
-// twice, the later one holds.
+// Hint is what the comments `/* freshet: key=value … */` of a text ask for. The zero Hint asks for nothing. Where a
+// key is given twice, the later one holds.
 type Hint struct {
 	Route Route
 	Cache CacheMode
@@ -118,8 +118,8 @@ func (h *Hint) set(part []byte) bool {
 	return false
 }
 
-// HintProblem describes, for a NOTICE, the first part of the text's hint comments that isn't understood or supported; "" if there
-// is none. It is called where Hint.Bad is set.
+// HintProblem describes, for a NOTICE, the first part of the text's hint comments that isn't understood or supported;
+// "" if there is none. It is called where Hint.Bad is set.
 func HintProblem(text []byte) string {
 	s := scanner{text: text}
 	for {

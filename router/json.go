@@ -5,8 +5,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// jsonSince is the version of the server from which on a construct of SQL/JSON is what libpg_query takes it for. Before, its name is that
-// of an ordinary function, or nothing at all.
+// jsonSince is the version of the server from which on a construct of SQL/JSON is what libpg_query takes it for.
+// Before, its name is that of an ordinary function, or nothing at all.
 func jsonSince(n *pg.Node) int {
 	switch n.Node.(type) {
 	case *pg.Node_JsonObjectConstructor, *pg.Node_JsonArrayConstructor, *pg.Node_JsonArrayQueryConstructor, *pg.Node_JsonObjectAgg,

@@ -8,8 +8,8 @@ import (
 	"github.com/freshet/freshet/router/catalog"
 )
 
-// judge knows the effects of a snapshot's functions, types and relations. It is safe for concurrent use, and remembers what it
-// has found out.
+// judge knows the effects of a snapshot's functions, types and relations. It is safe for concurrent use, and
+// remembers what it has found out.
 type judge struct {
 	s  *catalog.Snapshot
 	mu struct {
@@ -75,7 +75,8 @@ func (j *judge) function(f *catalog.Function) effect {
 	return c.effect
 }
 
-// builtin is the effect of a function of the server. Names that aren't on a list are judged by their volatility alone, pessimistically.
+// builtin is the effect of a function of the server. Names that aren't on a list are judged by their volatility
+// alone, pessimistically.
 func (j *judge) builtin(f *catalog.Function) effect {
 	called := "function " + f.Name + "()"
 	if why, ok := runSQL[f.Name]; ok && !(f.Name == "ts_rewrite" && f.Volatility == catalog.Immutable) {

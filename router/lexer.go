@@ -20,9 +20,9 @@ type Scan struct {
 	// ClockWord: a string literal holds now, today, tomorrow or yesterday, or might hide one behind escapes. The answer
 	// must then be neither stored nor served from the cache, whatever the plan says.
 	ClockWord bool
-	// NonASCII: there are bytes ≥ 0x80 in the text. Where the session's client_encoding isn't UTF8, such a text can't be
-	// understood by the planner (identifiers are other ones; in SJIS, BIG5, GBK, GB18030, UHC and JOHAB even an ASCII byte can be
-	// part of a character) and must be treated by UnknownPlan.
+	// NonASCII: there are bytes ≥ 0x80 in the text. Where the session's client_encoding isn't UTF8, such a text can't
+	// be understood by the planner (identifiers are other ones; in SJIS, BIG5, GBK, GB18030, UHC and JOHAB even an
+	// ASCII byte can be part of a character) and must be treated by UnknownPlan.
 	NonASCII bool
 	// Hint is what the text's hint comments ask for together.
 	Hint Hint
@@ -130,9 +130,9 @@ func NewLexer() *Lexer { return &Lexer{norm: make([]byte, 4096)} }
 // doesn't allocate, but for texts longer than any before. It follows the lexer of Postgres with
 // standard_conforming_strings = on; sessions that turn it off must not rely on it.
 //
-// Two texts have one fingerprint only if they are the same token for token, where a literal stands for all of its class (a class is what
-// the grammar and the type resolution of Postgres can tell apart without looking at the value). So every property of a plan
-// is the same for both.
+// Two texts have one fingerprint only if they are the same token for token, where a literal stands for all of its
+// class (a class is what the grammar and the type resolution of Postgres can tell apart without looking at the
+// value). So every property of a plan is the same for both.
 func (l *Lexer) Scan(text []byte) (Fingerprint, Scan) {
 	if len(text) > maxLexed {
 		return exact(text, Scan{Statements: 1, Keyword: firstKeyword(text), ClockWord: true, NonASCII: true})
@@ -160,9 +160,9 @@ func (l *Lexer) StatementID(text []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// Bytes that begin a token in the normalized text, where it isn't the token itself. Since what follows each of them ends with a
-// zero byte or has a fixed length, no two different sequences of tokens have the same normalized text. (An identifier begins with itself: with a
-// byte that is neither one of these nor an operator's.)
+// Bytes that begin a token in the normalized text, where it isn't the token itself. Since what follows each of them
+// ends with a zero byte or has a fixed length, no two different sequences of tokens have the same normalized text.
+// (An identifier begins with itself: with a byte that is neither one of these nor an operator's.)
 const (
 	normEnd      = 0x00
 	normQuoted   = 0x01
@@ -194,7 +194,8 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 	current := KeywordNone // first keyword of the current statement
 	float := 0             // how much of "float (" was just seen
 	for {
-		// Most tokens are words after a space. They are taken here, which saves a fifth of the time; next does the same, more slowly.
+		// Most tokens are words after a space. They are taken here, which saves a fifth of the time; next does the
+		// same, more slowly.
 		i, word := s.pos, n
 		if i < len(text) && text[i] == ' ' {
 			i++
@@ -319,8 +320,8 @@ func verbatim(out []byte, n int, mark byte, raw []byte) int {
 	return n + 1
 }
 
-// survey tells whether there are zero bytes, and bytes ≥ 0x80, in a text. It looks at eight at a time: where no byte is ≥ 0x80, one is
-// zero exactly if subtracting 1 from each borrows into a high bit. (Where one is, it looks again.)
+// survey tells whether there are zero bytes, and bytes ≥ 0x80, in a text. It looks at eight at a time: where no byte
+// is ≥ 0x80, one is zero exactly if subtracting 1 from each borrows into a high bit. (Where one is, it looks again.)
 func survey(text []byte) (zero, high bool) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	var all, borrowed uint64

@@ -1,7 +1,7 @@
 package router_test
 
-// reviewedOverloads are the stable functions of the server (up to version 15, where the test was written) that the planner lets into
-// cached answers. Each was looked at in the source of Postgres for what it depends on.
+// reviewedOverloads are the stable functions of the server (up to version 15, where the test was written) that the
+// planner lets into cached answers. Each was looked at in the source of Postgres for what it depends on.
 const reviewedOverloads = `
 	anytextcat(anynonarray,text) array_to_json(anyarray) array_to_json(anyarray,bool)
 	array_to_string(anyarray,text) array_to_string(anyarray,text,text) concat(any) concat_ws(text,any)

@@ -7,9 +7,10 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
-// maxDepth bounds how deep a parse tree may get. libpg_query walks trees recursively in C without looking at its stack: with the usual
-// 8 MiB for a thread, 1+1+…+1 with 50,000 terms ends the process; with 512 KiB, as threads have on macOS, 2,000 terms do, or 500 nested
-// subqueries. (Postgres itself answers "stack depth limit exceeded".) The unit is that of tooComplex; it leaves room even there.
+// maxDepth bounds how deep a parse tree may get. libpg_query walks trees recursively in C without looking at its
+// stack: with the usual 8 MiB for a thread, 1+1+…+1 with 50,000 terms ends the process; with 512 KiB, as threads have
+// on macOS, 2,000 terms do, or 500 nested subqueries. (Postgres itself answers "stack depth limit exceeded".) The
+// unit is that of tooComplex; it leaves room even there.
 const maxDepth = 500
 
 // maxTokens bounds the size of a parse tree, each token of which takes some hundred bytes of memory for a while.
@@ -25,10 +26,11 @@ func parse(text string) (*pg.ParseResult, error) {
 	return pg.Parse(text)
 }
 
-// tooComplex tells whether a text's parse tree might get too deep or too big. It estimates the depth from above, by the tokens: parentheses, brackets
-// and CASE … END open a level. Within one, a comma, AND, OR, a semicolon, and WHEN, THEN and ELSE of a CASE end a run, since lists, and chains of AND and
-// OR, are flat in the tree; every other token may deepen it by one. Set operations, joins and BETWEEN nest in spite of what lies between
-// them, so they count for the whole level.
+// tooComplex tells whether a text's parse tree might get too deep or too big. It estimates the depth from above, by
+// the tokens: parentheses, brackets and CASE … END open a level. Within one, a comma, AND, OR, a semicolon, and WHEN,
+// THEN and ELSE of a CASE end a run, since lists, and chains of AND and OR, are flat in the tree; every other token
+// may deepen it by one. Set operations, joins and BETWEEN nest in spite of what lies between them, so they count for
+// the whole level.
 func tooComplex(text []byte) bool {
 	m := depthMeter{}
 	s := scanner{text: text}
@@ -96,7 +98,8 @@ func (m *depthMeter) open(opener byte) {
 	m.cur = depthLevel{opener: opener}
 }
 
-// close ends the innermost level with that opener, and what is open within. Words can be names, so that an END need not have a CASE.
+// close ends the innermost level with that opener, and what is open within. Words can be names, so that an END need
+// not have a CASE.
 func (m *depthMeter) close(opener byte) {
 	if opener == 'c' && m.cur.opener != 'c' {
 		m.cur.run++

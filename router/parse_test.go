@@ -45,8 +45,8 @@ func around(head, open, middle, end string) func(int) string {
 	return func(n int) string { return head + strings.Repeat(open, n) + middle + strings.Repeat(end, n) }
 }
 
-// TestWhatIsGivenToTheParserFitsItsStack runs in a process with stacks of 512 KiB for threads, as on macOS, since an overflow
-// ends the process.
+// TestWhatIsGivenToTheParserFitsItsStack runs in a process with stacks of 512 KiB for threads, as on macOS, since an
+// overflow ends the process.
 func TestWhatIsGivenToTheParserFitsItsStack(t *testing.T) {
 	if os.Getenv("FRESHET_TEST_STACK") != "" {
 		for name, text := range deepTexts {

@@ -76,16 +76,17 @@ type Transaction struct {
 
 // Setting is what a single SET or RESET does.
 type Setting struct {
-	// Name of the setting in lower case, empty for RESET ALL. SET TIME ZONE is timezone, SET NAMES client_encoding, SET ROLE role, SET SESSION
-	// AUTHORIZATION session_authorization; SET TRANSACTION is transaction_mode, and SET SESSION CHARACTERISTICS AS TRANSACTION is
-	// default_transaction_mode: what they say is in Plan.Transaction.
+	// Name of the setting in lower case, empty for RESET ALL. SET TIME ZONE is timezone, SET NAMES client_encoding,
+	// SET ROLE role, SET SESSION AUTHORIZATION session_authorization; SET TRANSACTION is transaction_mode, and SET
+	// SESSION CHARACTERISTICS AS TRANSACTION is default_transaction_mode: what they say is in Plan.Transaction.
 	Name string
 	// SQL is the statement without what stands around it: it does the same on another connection.
 	SQL string
-	// IsLocal: it ends with the transaction: SET LOCAL, SET TRANSACTION, and SET of the three settings that it stands for.
+	// IsLocal: it ends with the transaction: SET LOCAL, SET TRANSACTION, and SET of the three settings that it stands
+	// for.
 	IsLocal bool
-	// Value is what set_config() would be given, where the statement has only constants (lists are joined as Postgres does it). Empty
-	// for Default and for an INTERVAL as time zone, for which HasValue is false.
+	// Value is what set_config() would be given, where the statement has only constants (lists are joined as Postgres
+	// does it). Empty for Default and for an INTERVAL as time zone, for which HasValue is false.
 	Value    string
 	HasValue bool
 	// Default: RESET name, or SET name TO DEFAULT.
@@ -99,8 +100,8 @@ type Plan struct {
 	Kind Kind
 	// Generation of the catalog snapshot by which the plan was made; 0: there was none.
 	Generation uint64
-	// Cacheable: the answer may be stored and served again as long as nothing in Relations and no catalog cell has changed,
-	// under a key with database, effective role, settings, statement and parameters.
+	// Cacheable: the answer may be stored and served again as long as nothing in Relations and no catalog cell has
+	// changed, under a key with database, effective role, settings, statement and parameters.
 	Cacheable bool
 	// Reason says why the statement isn't cacheable, for users, naming the construct. Empty when it is.
 	Reason string
@@ -111,12 +112,13 @@ type Plan struct {
 	Writes bool
 	// WriteReason says why a statement that looks like a read counts as a write. May be empty.
 	WriteReason string
-	// Binds: the statement leaves state on its server connection that isn't tracked; the value says which. Empty: it doesn't.
+	// Binds: the statement leaves state on its server connection that isn't tracked; the value says which. Empty: it
+	// doesn't.
 	Binds string
 	// Unbinds: DISCARD ALL: the connection's session state is gone.
 	Unbinds bool
-	// Relations are the OIDs of every relation with storage that the answer depends on, sorted, without duplicates: views
-	// followed, partitions and inheritance children included. Complete only for plans that are Cacheable.
+	// Relations are the OIDs of every relation with storage that the answer depends on, sorted, without duplicates:
+	// views followed, partitions and inheritance children included. Complete only for plans that are Cacheable.
 	Relations []uint32
 	// Columns is unused for now: dependencies are whole relations.
 	Columns int
@@ -130,8 +132,8 @@ type Plan struct {
 	Transaction Transaction
 	// ReadsSequenceState: currval() or lastval(): the answer depends on what this session did before.
 	ReadsSequenceState bool
-	// LeavesSequenceState: nextval() or setval() is called, in the statement itself or in a function, trigger or column default: currval()
-	// and lastval() on the same server connection change.
+	// LeavesSequenceState: nextval() or setval() is called, in the statement itself or in a function, trigger or
+	// column default: currval() and lastval() on the same server connection change.
 	LeavesSequenceState bool
 	// Hint is what the text's hint comments ask for.
 	Hint Hint

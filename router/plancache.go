@@ -14,8 +14,8 @@ const planWays = 8
 
 // PlanCache remembers plans. It is bounded, and safe for concurrent use; Get takes no lock and doesn't allocate.
 //
-// It is a table of small sets; which set, the statement's fingerprint tells, which nobody outside of the process can predict. Within
-// a set the clock algorithm chooses what goes, with plans of older catalog snapshots first.
+// It is a table of small sets; which set, the statement's fingerprint tells, which nobody outside of the process can
+// predict. Within a set the clock algorithm chooses what goes, with plans of older catalog snapshots first.
 type PlanCache struct {
 	sets []planSet
 }

@@ -16,8 +16,9 @@ type Planner struct {
 	judge atomic.Pointer[judge] // of the newest snapshot seen
 }
 
-// NewPlanner returns a planner that judges by the snapshot that src returns at the time of planning; src may return nil as long as
-// there is none: then what a statement is can be told, but nothing is cacheable and every SELECT counts as a write.
+// NewPlanner returns a planner that judges by the snapshot that src returns at the time of planning; src may return
+// nil as long as there is none: then what a statement is can be told, but nothing is cacheable and every SELECT
+// counts as a write.
 func NewPlanner(src func() *catalog.Snapshot) *Planner { return &Planner{src: src} }
 
 // judgeOf returns what is known by a snapshot.
@@ -130,8 +131,9 @@ func UnknownPlan(reason string) *Plan {
 	return &Plan{Kind: KindInvalid, Reason: reason, Writes: true, WriteReason: reason, OnPrimary: true, PrimaryReason: reason, Binds: reason}
 }
 
-// unparsed is the plan of a text that libpg_query doesn't parse, or isn't given. Most often Postgres won't parse it either. A newer
-// one may, so that nothing can be said about what it leaves behind. What is only too long is looked at word by word.
+// unparsed is the plan of a text that libpg_query doesn't parse, or isn't given. Most often Postgres won't parse it
+// either. A newer one may, so that nothing can be said about what it leaves behind. What is only too long is looked
+// at word by word.
 func (st *statement) unparsed(text string, err error) *Plan {
 	if !errors.Is(err, errTooComplex) {
 		return UnknownPlan("the statement can't be parsed")

@@ -1,7 +1,7 @@
 package router_test
 
-// queries are statements with what the planner shall make of them: "cacheable" with the relations that the answer depends on,
-// "replica", "primary" or "write" with the reason, and what binds.
+// queries are statements with what the planner shall make of them: "cacheable" with the relations that the answer
+// depends on, "replica", "primary" or "write" with the reason, and what binds.
 var queries = []struct{ sql, want string }{
 	// Plain reads.
 	{"SELECT name FROM accounts WHERE id = 1", "cacheable accounts"},

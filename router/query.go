@@ -169,8 +169,8 @@ func (a *analysis) values(lists []*pg.Node, sc *scope) *table {
 	return out
 }
 
-// settled is the type of an expression as a column of a subquery, where an untyped literal becomes text. (In a row of VALUES it may become something
-// else, so it isn't known there.)
+// settled is the type of an expression as a column of a subquery, where an untyped literal becomes text. (In a row of
+// VALUES it may become something else, so it isn't known there.)
 func settled(t typ) typ {
 	if t.oid == oidUnknown {
 		return hidden
@@ -237,7 +237,8 @@ func (a *analysis) star(ref *pg.ColumnRef, sc *scope, out *table) {
 	}
 }
 
-// figureName is the name that Postgres gives to a column without AS (FigureColname), where it comes from a name in the expression.
+// figureName is the name that Postgres gives to a column without AS (FigureColname), where it comes from a name in
+// the expression.
 func figureName(n *pg.Node) string {
 	last := func(list []*pg.Node) string {
 		if len(list) == 0 {

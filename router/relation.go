@@ -92,7 +92,8 @@ func (a *analysis) storage(r *catalog.Relation) {
 	}
 }
 
-// viewPlan is what reading a view amounts to. It is the same for everybody: its definition is looked at with every name qualified.
+// viewPlan is what reading a view amounts to. It is the same for everybody: its definition is looked at with every
+// name qualified.
 type viewPlan struct {
 	effect effect
 	rels   map[uint32]bool

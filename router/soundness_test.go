@@ -111,8 +111,8 @@ func TestListedFunctionsExist(t *testing.T) {
 
 func TestNoOverloadSlipsOntoTheListOfCacheableFunctions(t *testing.T) {
 	s := testSnapshot(t)
-	// Every stable overload that is cacheable by its name, in one reviewed list: an overload that a new version of Postgres adds
-	// under one of the names fails here, and has to be looked at.
+	// Every stable overload that is cacheable by its name, in one reviewed list: an overload that a new version of
+	// Postgres adds under one of the names fails here, and has to be looked at.
 	var got []string
 	for f := range s.Functions {
 		if f.Builtin() && f.Schema == "pg_catalog" && f.Volatility == catalog.Stable && router.CacheableStable(f.Name) {

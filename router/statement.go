@@ -73,8 +73,8 @@ func (st *statement) one(n *pg.Node, text string) *Plan {
 	return st.binding(n, nodeName(n)+" isn't understood")
 }
 
-// plainUtility tells whether a statement is known to leave nothing behind on the connection apart from what the functions and temporary
-// objects in it do.
+// plainUtility tells whether a statement is known to leave nothing behind on the connection apart from what the
+// functions and temporary objects in it do.
 func plainUtility(n *pg.Node) bool {
 	switch n.Node.(type) {
 	case *pg.Node_CallStmt, *pg.Node_NotifyStmt, *pg.Node_UnlistenStmt, *pg.Node_LockStmt, *pg.Node_ConstraintsSetStmt,
@@ -302,7 +302,8 @@ func (st *statement) cursor(n *pg.Node) *Plan {
 			p.Binds = "WITH HOLD cursor"
 		}
 	case *pg.Node_FetchStmt:
-		// What it runs was looked at when the cursor was declared; a refcursor that a function has opened can do anything.
+		// What it runs was looked at when the cursor was declared; a refcursor that a function has opened can do
+		// anything.
 		p.Name = x.FetchStmt.Portalname
 		p.markWrite("FETCH")
 	case *pg.Node_ClosePortalStmt:

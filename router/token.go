@@ -295,8 +295,8 @@ func (s *scanner) quote(start, i int, kind tokenKind, escapes bool) token {
 	}
 }
 
-// continuation tells whether at i there is whitespace with a newline in it and then a quote, so that 'a' <newline> 'b' is one literal;
-// and where what follows the quote is. Comments up to the end of a line may stand between.
+// continuation tells whether at i there is whitespace with a newline in it and then a quote, so that 'a' <newline>
+// 'b' is one literal; and where what follows the quote is. Comments up to the end of a line may stand between.
 func continuation(text []byte, i int) (next int, comment, ok bool) {
 	newline := false
 	for i < len(text) {

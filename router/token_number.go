@@ -55,8 +55,8 @@ func (s *scanner) number(i int) token {
 		return s.bad(i)
 	}
 	if t.kind == tokenInt4 {
-		// make_const(): what fits in int4, then int8, then numeric. The grammar folds a minus into a constant before that, so
-		// that the two values which fit only when negative are classes of their own.
+		// make_const(): what fits in int4, then int8, then numeric. The grammar folds a minus into a constant before
+		// that, so that the two values which fit only when negative are classes of their own.
 		switch {
 		case overflow || value > math.MaxInt64+1:
 			t.kind = tokenNumeric
@@ -73,8 +73,8 @@ func (s *scanner) number(i int) token {
 	return t
 }
 
-// dollarJunk tells whether the number from i up to j has a dollar after it which makes it junk: as "10$1" is a number and a parameter,
-// but "1e5$1", for the longest match, the number 1 with the identifier e5$1 as its trail.
+// dollarJunk tells whether the number from i up to j has a dollar after it which makes it junk: as "10$1" is a number
+// and a parameter, but "1e5$1", for the longest match, the number 1 with the identifier e5$1 as its trail.
 func (s *scanner) dollarJunk(i, j int) bool {
 	if j >= len(s.text) || s.text[j] != '$' {
 		return false

@@ -30,9 +30,9 @@ const (
 	oidJSONB       = 3802
 )
 
-// regTypes are the types whose values stand for rows of a catalog. Their text form depends on names there and on the search path; aclitem's
-// on the names of roles. Not among them are regconfig and regdictionary, since no text search goes without: their catalogs are in
-// the digest, and the search path is in the key.
+// regTypes are the types whose values stand for rows of a catalog. Their text form depends on names there and on the
+// search path; aclitem's on the names of roles. Not among them are regconfig and regdictionary, since no text search
+// goes without: their catalogs are in the digest, and the search path is in the key.
 var regTypes = map[uint32]bool{
 	24: true, 2202: true, 2203: true, 2204: true, 2205: true, 2206: true, 4089: true, 4096: true, 4191: true, // regproc … regcollation
 	1033: true, 194: true, // aclitem, pg_node_tree
@@ -134,8 +134,9 @@ func (j *judge) ownProblem(oid uint32, t *catalog.Type) string {
 	return ""
 }
 
-// pureIO tells whether a type's input or output function may be relied on: C code (which only a superuser can install) that is declared immutable,
-// or a function of the server by another name, or one of a trusted extension (citext's send is called stable, since text's is: it depends on client_encoding).
+// pureIO tells whether a type's input or output function may be relied on: C code (which only a superuser can
+// install) that is declared immutable, or a function of the server by another name, or one of a trusted extension
+// (citext's send is called stable, since text's is: it depends on client_encoding).
 func (j *judge) pureIO(f *catalog.Function) bool {
 	if f == nil {
 		return false
@@ -186,9 +187,9 @@ func (j *judge) pseudo(oid uint32) bool {
 	return t == nil || t.Kind == catalog.TypePseudo
 }
 
-// excluded tells whether an argument of type t surely can't go to a parameter of type param, so that Postgres wouldn't choose
-// that function. It answers only where it is certain: for user-defined types without a cast that is implicit, and for the pseudo-types of arrays and
-// ranges.
+// excluded tells whether an argument of type t surely can't go to a parameter of type param, so that Postgres
+// wouldn't choose that function. It answers only where it is certain: for user-defined types without a cast that is
+// implicit, and for the pseudo-types of arrays and ranges.
 func (j *judge) excluded(t typ, param uint32) bool {
 	if t.oid == 0 || t.oid == oidUnknown || t.literal || t.oid == param {
 		return false

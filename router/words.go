@@ -68,7 +68,8 @@ func lowerASCII(s string) string {
 	return s
 }
 
-// stateWord says what kind of state the i-th word of a text may leave on a connection; "" if none. It errs on the side of finding some.
+// stateWord says what kind of state the i-th word of a text may leave on a connection; "" if none. It errs on the
+// side of finding some.
 func stateWord(words []word, i int) string {
 	w := words[i]
 	if w.kind == tokenBad || w.kind == tokenOdd {

@@ -8,17 +8,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The digest is one row of text that differs when anything in the catalogs differs that a plan, a permission or the bytes of an
-// answer can depend on. It costs a few milliseconds, since it reads whole catalogs, but sorts and transfers nothing.
+// The digest is one row of text that differs when anything in the catalogs differs that a plan, a permission or the
+// bytes of an answer can depend on. It costs a few milliseconds, since it reads whole catalogs, but sorts and
+// transfers nothing.
 //
-// For each catalog it is a count and the sum of a hash of every row. As a rule what is hashed is (oid, xmin): every change of a row makes
-// a version with another xmin, and a row that comes or goes changes the sum. Freezing leaves xmin as it is, and what Postgres
-// changes in place (heap_inplace_update: relpages, reltuples, relfrozenxid, datfrozenxid) doesn't change it either, which is what
-// we want: ANALYZE and VACUUM change nothing for us. A transaction that hasn't ended shows only when it has.
+// For each catalog it is a count and the sum of a hash of every row. As a rule what is hashed is (oid, xmin): every
+// change of a row makes a version with another xmin, and a row that comes or goes changes the sum. Freezing leaves
+// xmin as it is, and what Postgres changes in place (heap_inplace_update: relpages, reltuples, relfrozenxid,
+// datfrozenxid) doesn't change it either, which is what we want: ANALYZE and VACUUM change nothing for us. A
+// transaction that hasn't ended shows only when it has.
 //
-// pg_class is hashed by the columns that matter, since TRUNCATE, CLUSTER, REINDEX and REFRESH MATERIALIZED VIEW write a new
-// relfilenode, which would throw away every plan and every cached answer of the database. pg_roles is a view that has no xmin; pg_authid
-// may be read by superusers only. Temporary objects are left out: sessions make and drop them all the time.
+// pg_class is hashed by the columns that matter, since TRUNCATE, CLUSTER, REINDEX and REFRESH MATERIALIZED VIEW write
+// a new relfilenode, which would throw away every plan and every cached answer of the database. pg_roles is a view
+// that has no xmin; pg_authid may be read by superusers only. Temporary objects are left out: sessions make and drop
+// them all the time.
 var digestParts = []struct {
 	name string
 	from string // … FROM from; rows are hashed by hash

@@ -16,11 +16,12 @@ var generations atomic.Uint64
 // ErrNotPrimary is returned by Load on a server in recovery, whose catalog may be behind.
 var ErrNotPrimary = errors.New("catalog: the server is in recovery")
 
-// Load reads a snapshot over a connection to the database, in one read-only transaction of its own. Any role will do; a role that
-// has settings of its own for search_path hides that of the server (see EffectiveSearchPath).
+// Load reads a snapshot over a connection to the database, in one read-only transaction of its own. Any role will do;
+// a role that has settings of its own for search_path hides that of the server (see EffectiveSearchPath).
 //
-// What the server deparses for us (view definitions, expressions) comes from its caches and can be newer than the transaction's
-// snapshot. The digest is the snapshot's, so that the next look at it finds a difference and loads again.
+// What the server deparses for us (view definitions, expressions) comes from its caches and can be newer than the
+// transaction's snapshot. The digest is the snapshot's, so that the next look at it finds a difference and loads
+// again.
 func Load(ctx context.Context, conn *pgx.Conn) (*Snapshot, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -97,8 +98,8 @@ func (l *loader) database(ctx context.Context) error {
 	if recovery {
 		return ErrNotPrimary
 	}
-	// reset_val is what this session began with. The server's own value shows only through a session that no setting of a role
-	// or database has changed.
+	// reset_val is what this session began with. The server's own value shows only through a session that no setting
+	// of a role or database has changed.
 	if err := l.each(ctx, `SELECT s.reset_val, coalesce((SELECT 'role or database' FROM pg_db_role_setting r
 				WHERE (r.setrole = 0 OR r.setrole = (SELECT oid FROM pg_roles WHERE rolname = session_user))
 				AND (r.setdatabase = 0 OR r.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()))

@@ -2,8 +2,8 @@ package catalog
 
 import "context"
 
-// relations reads pg_class. Temporary relations of other sessions are of no concern to anybody; those of a session's own are hidden from the
-// planner by binding. TOAST tables can't be named in a path.
+// relations reads pg_class. Temporary relations of other sessions are of no concern to anybody; those of a session's
+// own are hidden from the planner by binding. TOAST tables can't be named in a path.
 func (l *loader) relations(ctx context.Context) error {
 	var r Relation
 	var kind, persistence, identity string

@@ -60,7 +60,8 @@ type Relation struct {
 	Triggers []uint32
 	// Cascades are the relations to which its deletes and updates are carried on by foreign keys.
 	Cascades []uint32
-	// Policies and Defaults are the expressions of its row security policies, and of its column defaults and generated columns.
+	// Policies and Defaults are the expressions of its row security policies, and of its column defaults and
+	// generated columns.
 	Policies []string
 	Defaults []string
 }

@@ -30,9 +30,9 @@ func (s *Snapshot) RoleExists(name string) bool { return s.roles[name] != nil }
 // Superuser tells whether the role is a superuser.
 func (s *Snapshot) Superuser(name string) bool { r := s.roles[name]; return r != nil && r.super }
 
-// DefaultSetting returns what ALTER ROLE … SET and ALTER DATABASE … SET give a session of this database that logs in as
-// sessionUser, with the precedence of the server: role in database, role, database, all. ok is false where none of them names the
-// setting.
+// DefaultSetting returns what ALTER ROLE … SET and ALTER DATABASE … SET give a session of this database that logs in
+// as sessionUser, with the precedence of the server: role in database, role, database, all. ok is false where none of
+// them names the setting.
 func (s *Snapshot) DefaultSetting(sessionUser, name string) (value string, ok bool) {
 	var oid uint32
 	if r := s.roles[sessionUser]; r != nil {

@@ -6,13 +6,14 @@ import (
 )
 
 // EffectiveSearchPath returns the schemas in which names are looked up, in order, for a session that logged in as
-// sessionUser and whose effective role is role (namespace.c, recomputeNamespacePath): schemas that don't exist or that the
-// role may not use are left out, $user is replaced, and pg_catalog comes first unless it is listed. Temporary schemas are left out: a session
-// that has one is bound.
+// sessionUser and whose effective role is role (namespace.c, recomputeNamespacePath): schemas that don't exist or
+// that the role may not use are left out, $user is replaced, and pg_catalog comes first unless it is listed.
+// Temporary schemas are left out: a session that has one is bound.
 //
 // If set, the session has a setting of its own, given as the text of search_path (which may be empty); otherwise the
-// defaults of role and database hold, and then that of the server. Where the latter isn't known (Load says when), only
-// pg_catalog is returned, with which next to nothing can be planned; ask the server (SHOW search_path) and give what it says.
+// defaults of role and database hold, and then that of the server. Where the latter isn't known (Load says when),
+// only pg_catalog is returned, with which next to nothing can be planned; ask the server (SHOW search_path) and give
+// what it says.
 func (s *Snapshot) EffectiveSearchPath(sessionUser, role, setting string, set bool) []string {
 	if !set {
 		var ok bool
@@ -45,9 +46,9 @@ func (s *Snapshot) EffectiveSearchPath(sessionUser, role, setting string, set bo
 	return path
 }
 
-// SplitIdentifiers parses a list of identifiers as the server does for settings such as search_path (SplitIdentifierString): separated
-// by commas, unquoted ones in lower case and cut to 63 bytes, quoted ones as they are. ok is false for a list that the server
-// wouldn't take.
+// SplitIdentifiers parses a list of identifiers as the server does for settings such as search_path
+// (SplitIdentifierString): separated by commas, unquoted ones in lower case and cut to 63 bytes, quoted ones as they
+// are. ok is false for a list that the server wouldn't take.
 func SplitIdentifiers(list string) (names []string, ok bool) {
 	rest := strings.TrimLeft(list, listSpace)
 	if rest == "" {

@@ -1,12 +1,14 @@
 package catalog
 
-// FirstUserOID is the first OID that initdb doesn't give out (FirstNormalObjectId): everything below it came with the server.
+// FirstUserOID is the first OID that initdb doesn't give out (FirstNormalObjectId): everything below it came with the
+// server.
 const FirstUserOID = 16384
 
 // Snapshot is a picture of one database's catalog at one time, without temporary objects. It is immutable, and safe for
 // concurrent use; what it returns belongs to it and must not be changed.
 type Snapshot struct {
-	// Generation is a number that no two snapshots of one process share; a newer one has a greater number. It is never 0.
+	// Generation is a number that no two snapshots of one process share; a newer one has a greater number. It is
+	// never 0.
 	Generation uint64
 	// Digest is what the watcher compares: two snapshots with one digest say the same.
 	Digest string
@@ -48,8 +50,8 @@ func (s *Snapshot) Schema(name string) *Schema { return s.schemas[name] }
 // Relation returns the relation with an OID, or nil.
 func (s *Snapshot) Relation(oid uint32) *Relation { return s.relations[oid] }
 
-// RelationByName returns the relation of that name in a schema, or nil. Relations of every kind share one name space, also
-// indexes and composite types.
+// RelationByName returns the relation of that name in a schema, or nil. Relations of every kind share one name space,
+// also indexes and composite types.
 func (s *Snapshot) RelationByName(schema, name string) *Relation {
 	return s.relByName[qualifiedName{schema, name}]
 }

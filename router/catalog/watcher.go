@@ -19,9 +19,9 @@ type WatcherConfig struct {
 	Interval time.Duration
 	// Timeout of connecting, of one look, and of one load; 0: ten seconds.
 	Timeout time.Duration
-	// OnChange, if not nil, is called on the watcher's goroutine after a new snapshot has become current, also the first one. Whoever stamps
-	// cached answers on a change does it here: by then nothing new is planned by the old snapshot, except by a planner that had
-	// already begun.
+	// OnChange, if not nil, is called on the watcher's goroutine after a new snapshot has become current, also the
+	// first one. Whoever stamps cached answers on a change does it here: by then nothing new is planned by the old
+	// snapshot, except by a planner that had already begun.
 	OnChange func(*Snapshot)
 	// Logger; nil: slog.Default().
 	Logger *slog.Logger
@@ -53,7 +53,8 @@ func NewWatcher(cfg WatcherConfig) *Watcher {
 // Current returns the current snapshot, nil as long as there is none. It takes no lock.
 func (w *Watcher) Current() *Snapshot { return w.current.Load() }
 
-// CheckedAt returns when (unix nanoseconds) the last look was begun that found the current snapshot to be true; 0: never.
+// CheckedAt returns when (unix nanoseconds) the last look was begun that found the current snapshot to be true; 0:
+// never.
 func (w *Watcher) CheckedAt() int64 { return w.checkedAt.Load() }
 
 // Problem says why the last look failed; empty when it didn't.
