@@ -126,9 +126,7 @@ func drawUnit(rt *rapid.T) wireUnit {
 
 func (u *wireUnit) addSimple(rt *rapid.T) {
 	sql := rapid.SampledFrom(simpleTexts).Draw(rt, "sql")
-	if strings.Contains(sql, "%d") {
-		sql = strings.Replace(sql, "%d", strconv.Itoa(rapid.IntRange(1, 25).Draw(rt, "n")), 1)
-	}
+	sql = strings.Replace(sql, "%d", strconv.Itoa(rapid.IntRange(1, 25).Draw(rt, "n")), 1)
 	u.bytes = wire.AppendQuery(u.bytes, sql)
 	u.syncs++
 	u.text = append(u.text, "Q "+sql)
