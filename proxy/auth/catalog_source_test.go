@@ -216,16 +216,23 @@ func TestHazard18LookupsAreShared(t *testing.T) {
 	}})
 	defer s.Close()
 	var wg sync.WaitGroup
-	for range 200 {
+	ask := func() {
 		wg.Go(func() {
 			if _, err := s.Verifier(t.Context(), cluster.App); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	// One asks on each connection, and all the others share the next look-up (or the one after, for those who come late).
-	for asked.Load() < catalogConns {
-		time.Sleep(time.Millisecond) // there is nothing else to wait for
+	// One asks on each connection: each comes when the one before has been sent, or it would share that look-up.
+	for n := range int32(catalogConns) {
+		ask()
+		for asked.Load() <= n {
+			time.Sleep(time.Millisecond) // there is nothing else to wait for
+		}
+	}
+	// All the others share the next look-up (or the one after, for those who come late).
+	for range 200 {
+		ask()
 	}
 	close(hold)
 	wg.Wait()
