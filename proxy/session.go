@@ -179,15 +179,16 @@ type unit struct {
 	copyIn   bool // the server takes copy data
 	copyOver bool // the client has said CopyDone or CopyFail
 
-	key     []byte // of the cache; empty: not looked up
-	filling bool   // the answer is being captured
-	probe   consistency.Probe
-	probed  bool
-	flight  *cache.Flight
-	leading bool
-	waited  bool // for somebody else's flight
-	joins   int
-	alone   bool // no more flights for this one
+	key        []byte // of the cache; empty: not looked up
+	filling    bool   // the answer is being captured
+	probe      consistency.Probe
+	probed     bool
+	probeApart bool // the probe has a transaction of its own
+	flight     *cache.Flight
+	leading    bool
+	waited     bool // for somebody else's flight
+	joins      int
+	alone      bool // no more flights for this one
 }
 
 // portal remembers which statement a portal of the running transaction belongs to.

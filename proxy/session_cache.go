@@ -257,6 +257,12 @@ func (s *Session) takeProbe(row []byte) {
 	if !ok || v == nil {
 		return
 	}
+	if isolation, ok := values.Next(); !ok || string(isolation) != "read committed" {
+		s.conn.ProbeApart = true // from now on
+		if !u.probeApart {
+			return
+		}
+	}
 	if u.probe.OnReplica {
 		lsn, err := parseLSN(v)
 		if err != nil {

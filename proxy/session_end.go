@@ -37,9 +37,7 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		return
 	}
 	if e.swallow && e.st == nil && e.kind != exQuery {
-		// The probe failed; the client's query goes on without being stored.
-		s.noFill()
-		s.skipToSync()
+		s.probeFailed()
 		return
 	}
 	s.noFill()
@@ -64,6 +62,24 @@ func (s *Session) serverError(e *expect, msg []byte) {
 	if e.kind != exQuery {
 		u.skipping = true
 		s.skipToSync()
+	}
+}
+
+// probeFailed goes on with the client's query, which won't be stored. Where the probe had no Sync of its own the server skips the
+// query, too, so it is sent again.
+func (s *Session) probeFailed() {
+	u := &s.unit
+	s.noFill()
+	delete(s.conn.Prepared, probeIDs)
+	delete(s.conn.Prepared, probeIDs+1)
+	if u.probeApart {
+		s.skipToSync()
+		return
+	}
+	u.alone = false
+	u.retrying = true
+	if u.simple {
+		s.conn.Write(wire.AppendSync(nil)) // which the server waits for now
 	}
 }
 

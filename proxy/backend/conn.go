@@ -37,6 +37,8 @@ type State struct {
 	Settings any
 	// SequenceOwner is the session whose nextval() results currval() and lastval() on this connection speak of.
 	SequenceOwner any
+	// ProbeApart: transactions here aren't READ COMMITTED unless they say so, which a cache fill's probe has to know.
+	ProbeApart bool
 	// Generation is the catalog's generation when the oldest statement in Prepared was prepared.
 	Generation uint64
 }
