@@ -37,7 +37,7 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		return
 	}
 	if e.swallow && e.st == nil && e.kind != exQuery {
-		s.probeFailed()
+		s.probeFailed(msg)
 		return
 	}
 	s.noFill()
@@ -66,8 +66,8 @@ func (s *Session) serverError(e *expect, msg []byte) {
 }
 
 // probeFailed goes on with the client's query, which won't be stored. Where the probe had no Sync of its own the server skips the
-// query, too, so it is sent again.
-func (s *Session) probeFailed() {
+// query, too, so it is sent again, unless what hit the probe was the client's own request to cancel.
+func (s *Session) probeFailed(msg []byte) {
 	u := &s.unit
 	s.noFill()
 	delete(s.conn.Prepared, probeIDs)
@@ -76,11 +76,19 @@ func (s *Session) probeFailed() {
 		s.skipToSync()
 		return
 	}
-	u.alone = false
-	u.retrying = true
 	if u.simple {
 		s.conn.Write(wire.AppendSync(nil)) // which the server waits for now
 	}
+	if s.cancelled {
+		u.failed = true
+		s.toClient(msg)
+		for e := s.head(); e != nil && e.kind != exSync && e.kind != exQuery; e = s.head() {
+			s.pop()
+		}
+		return
+	}
+	u.alone = false
+	u.retrying = true
 }
 
 // withClientNames gives prepared statements in an error the names by which the client knows them.
