@@ -19,12 +19,13 @@ type Verdict uint8
 
 // The verdicts. All but Admitted send the read elsewhere.
 const (
-	Admitted     Verdict = iota
-	Writing              // a write of the session is under way
-	Pinned               // a write's position is not known yet, or the window is not over
-	BehindFloor          // the source has not reached the session's floor
-	TooStale             // the source is behind the staleness bound
-	NothingKnown         // nothing is known about the source since it was reset
+	Admitted      Verdict = iota
+	Writing               // a write of the session is under way
+	Pinned                // a write's position is not known yet, or the window is not over
+	BehindFloor           // the source has not reached the session's floor
+	BehindPrimary         // Strong: the source has not reached where the primary was, or that isn't known
+	TooStale              // the source is behind the staleness bound
+	NothingKnown          // nothing is known about the source since it was reset
 )
 
 // Session is the floor and the pin of one session: of a connection, or of all connections that name the same session_key.
@@ -112,14 +113,14 @@ func (s *Session) Pinned(now int64) bool {
 	return false
 }
 
-// Admits is the gate: may src answer a read of this session? refNow is the instant (by Now) that staleness is measured
-// against, bound the most that is allowed. The primary needs no gate: it is always current.
-func (s *Session) Admits(src *Source, refNow int64, bound time.Duration) bool {
-	return s.Judge(src, refNow, bound) == Admitted
-}
+// Admits is the gate: may src answer this read of this session? The primary needs no gate: it is always current.
+func (s *Session) Admits(src *Source, r Read) bool { return s.Judge(src, r) == Admitted }
 
 // Judge is Admits with its reason.
-func (s *Session) Judge(src *Source, refNow int64, bound time.Duration) Verdict {
+func (s *Session) Judge(src *Source, r Read) Verdict {
+	if r.Level == Eventual {
+		return src.within(r)
+	}
 	// An unbalanced WriteEnded makes it negative. That must not make up for a write under way elsewhere, so it pins, too.
 	if s.writing.Load() != 0 {
 		return Writing
@@ -131,16 +132,33 @@ func (s *Session) Judge(src *Source, refNow int64, bound time.Duration) Verdict 
 	switch {
 	case asOf == 0:
 		return NothingKnown
-	case refNow-asOf > int64(bound):
+	case r.RefNow-asOf > int64(r.Bound):
 		return TooStale
-	case s.release == Window && s.inWindow(lastEnd, refNow):
+	case r.Level == Strong && r.Floor == 0:
+		return BehindPrimary
+	case s.release == Window && s.inWindow(lastEnd, r.RefNow):
 		return Pinned
 	case learned < ended && asOf <= lastEnd:
 		// Time alone never releases a write whose position isn't known: only a source that contains every commit
 		// acknowledged before an instant after it does.
 		return Pinned
-	case src.Position() < s.Floor():
+	}
+	switch position := src.Position(); {
+	case position < s.Floor():
 		return BehindFloor
+	case r.Level == Strong && position < r.Floor:
+		return BehindPrimary
+	}
+	return Admitted
+}
+
+// within judges by staleness alone.
+func (s *Source) within(r Read) Verdict {
+	switch asOf := s.AsOf(); {
+	case asOf == 0:
+		return NothingKnown
+	case r.RefNow-asOf > int64(r.Bound):
+		return TooStale
 	}
 	return Admitted
 }

@@ -22,9 +22,14 @@ func at(position LSN, asOf int64) *Source {
 	return s
 }
 
+// own is a read of the level session.
+func own(refNow int64, bound time.Duration) Read {
+	return Read{Level: SessionLevel, RefNow: refNow, Bound: bound}
+}
+
 func expect(t *testing.T, s *Session, src *Source, refNow int64, want Verdict, why string) {
 	t.Helper()
-	if got := s.Judge(src, refNow, unbounded); got != want {
+	if got := s.Judge(src, own(refNow, unbounded)); got != want {
 		t.Errorf("%s: verdict %d, want %d", why, got, want)
 	}
 }
@@ -33,10 +38,10 @@ func TestSessionWithoutWritesReadsAnywhereWithinTheBound(t *testing.T) {
 	s := NewSession(10*time.Second, CaughtUp)
 	expect(t, s, at(1, 1), 1, Admitted, "a session that did nothing")
 	expect(t, s, &Source{}, 1, NothingKnown, "a source that was never heard of")
-	if s.Admits(at(1, 100), 100+2*second+1, 2*time.Second) {
+	if s.Admits(at(1, 100), own(100+2*second+1, 2*time.Second)) {
 		t.Error("beyond the bound")
 	}
-	if !s.Admits(at(1, 100), 100+2*second, 2*time.Second) {
+	if !s.Admits(at(1, 100), own(100+2*second, 2*time.Second)) {
 		t.Error("just within the bound")
 	}
 }
@@ -238,7 +243,7 @@ func TestSessionModel(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				for _, src := range sources {
-					if !s.Admits(src, now, unbounded) {
+					if !s.Admits(src, own(now, unbounded)) {
 						continue
 					}
 					switch {
@@ -259,6 +264,39 @@ func TestSessionModel(t *testing.T) {
 	})
 }
 
+// A session that wants no more than the bound gets it from anywhere, whatever it has written and seen.
+func TestEventualReadsAskForNothingButTheBound(t *testing.T) {
+	s := NewSession(10*time.Second, Window)
+	s.Saw(1000)
+	s.WriteBegan()
+	read := Read{Level: Eventual, RefNow: 100 + 2*second, Bound: 2 * time.Second}
+	if got := s.Judge(at(1, 100), read); got != Admitted {
+		t.Errorf("within the bound: verdict %d", got)
+	}
+	if got := s.Judge(at(1, 99), read); got != TooStale {
+		t.Errorf("beyond the bound: verdict %d", got)
+	}
+	if got := s.Judge(&Source{}, read); got != NothingKnown {
+		t.Errorf("a source that was never heard of: verdict %d", got)
+	}
+}
+
+// A strong read takes no source before it knows where the primary was, and then only one that has got there.
+func TestStrongReadsWaitForThePrimarysPosition(t *testing.T) {
+	s := NewSession(10*time.Second, CaughtUp)
+	s.Saw(40)
+	read := Read{Level: Strong, RefNow: 100, Bound: unbounded}
+	if got := s.Judge(at(1000, 99), read); got != BehindPrimary {
+		t.Errorf("not asked yet: verdict %d", got)
+	}
+	read.Floor = 50
+	for position, want := range map[LSN]Verdict{39: BehindFloor, 49: BehindPrimary, 50: Admitted} {
+		if got := s.Judge(at(position, 99), read); got != want {
+			t.Errorf("at %s: verdict %d, want %d", position, got, want)
+		}
+	}
+}
+
 func TestSessionConcurrently(t *testing.T) {
 	s := NewSession(10*time.Second, CaughtUp)
 	src := at(1, 1)
@@ -267,7 +305,7 @@ func TestSessionConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for i := range 2000 {
 				s.WriteBegan()
-				if s.Admits(src, second, unbounded) {
+				if s.Admits(src, own(second, unbounded)) {
 					t.Error("admitted during a write")
 				}
 				ticket := s.WriteEnded(int64(i))
@@ -277,8 +315,8 @@ func TestSessionConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if !s.Admits(src, second, unbounded) || s.Floor() != 8000 {
-		t.Errorf("all written and learned: floor %s, verdict %d", s.Floor(), s.Judge(src, second, unbounded))
+	if !s.Admits(src, own(second, unbounded)) || s.Floor() != 8000 {
+		t.Errorf("all written and learned: floor %s, verdict %d", s.Floor(), s.Judge(src, own(second, unbounded)))
 	}
 }
 
@@ -289,7 +327,7 @@ func TestGateAllocatesNothing(t *testing.T) {
 		s.WriteBegan()
 		s.Learned(s.WriteEnded(1), 60)
 		s.Saw(70)
-		if s.Pinned(2) || !s.Admits(src, 200, time.Second) {
+		if s.Pinned(2) || !s.Admits(src, own(200, time.Second)) {
 			t.Error("not admitted")
 		}
 	}); n != 0 {
@@ -302,7 +340,7 @@ func BenchmarkAdmits(b *testing.B) {
 	s.Saw(50)
 	b.ReportAllocs()
 	for b.Loop() {
-		if !s.Admits(src, 200, time.Second) {
+		if !s.Admits(src, own(200, time.Second)) {
 			b.Fatal("not admitted")
 		}
 	}

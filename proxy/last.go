@@ -35,6 +35,7 @@ const (
 	reasonWrite
 	reasonPinned
 	reasonBehindFloor
+	reasonStrong
 	reasonTooStale
 	reasonTransaction
 	reasonBound
@@ -57,7 +58,8 @@ var reasonTexts = [...]string{
 	reasonWrite:        "a write",
 	reasonPinned:       "read-your-writes pin",
 	reasonBehindFloor:  "read-your-writes: not yet at the position of the session's last write",
-	reasonTooStale:     "staler than --max-staleness",
+	reasonStrong:       "strong: not yet where the primary was when the read arrived",
+	reasonTooStale:     "staler than the bound",
 	reasonTransaction:  "in a transaction",
 	reasonBound:        "session is bound to its server connection",
 	reasonRoute:        "freshet.route asks for it",
@@ -77,6 +79,8 @@ func reasonOf(v consistency.Verdict) reason {
 		return reasonPinned
 	case consistency.BehindFloor:
 		return reasonBehindFloor
+	case consistency.BehindPrimary:
+		return reasonStrong
 	}
 	return reasonTooStale
 }

@@ -1,21 +1,27 @@
 package proxy
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
 )
 
 // options are the freshet.* settings of a session.
 type options struct {
-	route      router.Route
-	cacheOff   bool
-	sessionKey string
+	route        router.Route
+	cacheOff     bool
+	sessionKey   string
+	consistency  consistency.Level
+	maxStaleness time.Duration
+	cacheTTL     time.Duration
 }
 
 // optionNames are the freshet.* settings that can be set.
-var optionNames = []string{"freshet.route", "freshet.cache", "freshet.session_key"}
+var optionNames = []string{"freshet.route", "freshet.cache", "freshet.session_key", "freshet.consistency", "freshet.max_staleness", "freshet.cache_ttl"}
 
 // isFreshet says whether a setting is one of ours.
 func isFreshet(name string) bool { return strings.HasPrefix(name, "freshet.") }
@@ -26,6 +32,15 @@ func (o options) with(name, value string) (options, error) {
 		return wire.Errorf("22023", "invalid value for parameter %q: %q", name, value).WithHint("Available values: %s.", allowed)
 	}
 	v := strings.ToLower(strings.TrimSpace(value))
+	setTime := func(to *time.Duration) error {
+		d, ok := router.ParseTime(v)
+		if !ok {
+			return wire.Errorf("22023", "invalid value for parameter %q: %q", name, value).
+				WithHint("A time is a number with one of the units us, ms, s, min, h and d, as in 500ms.")
+		}
+		*to = d
+		return nil
+	}
 	switch name {
 	case "freshet.route":
 		switch v {
@@ -52,9 +67,19 @@ func (o options) with(name, value string) (options, error) {
 			return o, wire.Errorf("22023", "parameter %q is longer than 256 bytes", name)
 		}
 		o.sessionKey = value
+	case "freshet.consistency":
+		l, ok := consistency.ParseLevel(v)
+		if !ok {
+			return o, invalid("eventual, session, strong")
+		}
+		o.consistency = l
+	case "freshet.max_staleness":
+		return o, setTime(&o.maxStaleness)
+	case "freshet.cache_ttl":
+		return o, setTime(&o.cacheTTL)
 	default:
 		return o, wire.Errorf("42704", "unrecognized configuration parameter %q", name).
-			WithHint("Freshet knows freshet.route, freshet.cache and freshet.session_key.")
+			WithHint("Freshet knows %s.", strings.Join(optionNames, ", "))
 	}
 	return o, nil
 }
@@ -70,6 +95,12 @@ func (o options) reset(name string, defaults options) (options, error) {
 		o.cacheOff = defaults.cacheOff
 	case "freshet.session_key":
 		o.sessionKey = defaults.sessionKey
+	case "freshet.consistency":
+		o.consistency = defaults.consistency
+	case "freshet.max_staleness":
+		o.maxStaleness = defaults.maxStaleness
+	case "freshet.cache_ttl":
+		o.cacheTTL = defaults.cacheTTL
 	default:
 		return o.with(name, "")
 	}
@@ -93,6 +124,25 @@ func (o options) show(name string) (string, bool) {
 		return "on", true
 	case "freshet.session_key":
 		return o.sessionKey, true
+	case "freshet.consistency":
+		return o.consistency.String(), true
+	case "freshet.max_staleness":
+		return formatTime(o.maxStaleness), true
+	case "freshet.cache_ttl":
+		return formatTime(o.cacheTTL), true
 	}
 	return "", false
+}
+
+// formatTime writes a time as Postgres shows one: in the largest unit of which it is a whole number.
+func formatTime(d time.Duration) string {
+	for _, u := range [...]struct {
+		d    time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "us"}} {
+		if d != 0 && d%u.d == 0 {
+			return strconv.FormatInt(int64(d/u.d), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(d/time.Microsecond), 10) + "us"
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"github.com/freshet/freshet/cache"
+	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
 )
@@ -42,6 +43,24 @@ func (s *Session) route() router.Route {
 	return s.opts.route
 }
 
+// level is how fresh the answer to the statement in hand has to be.
+func (s *Session) level() consistency.Level {
+	if l := s.unit.hint.Consistency; l != consistency.LevelUnset {
+		return l
+	}
+	return s.opts.consistency
+}
+
+// want is what the statement in hand asks of whoever answers it.
+func (s *Session) want(now int64) consistency.Read {
+	bound := s.opts.maxStaleness
+	if h := s.unit.hint.MaxStaleness; h != 0 {
+		bound = max(h, 0)
+	}
+	// The session may ask for less, not for more: --max-staleness is a promise of whoever runs Freshet.
+	return consistency.Read{Level: s.level(), RefNow: s.shared.Nodes.RefNow(now), Bound: min(bound, s.shared.MaxStaleness)}
+}
+
 // hashKey builds the cache key of the unit into unit.key: everything that can change a byte of the answer.
 func (s *Session) hashKey(text, oids, rest []byte) {
 	if s.keyPrefix == nil {
@@ -72,7 +91,7 @@ func (s *Session) tryCache(msgs []byte) bool {
 		return false
 	}
 	now := s.env.Now()
-	if v := s.cons.Judge(&t.Source, s.shared.Nodes.RefNow(now), s.shared.MaxStaleness); v != admitted {
+	if v := s.cons.Judge(&t.Source, s.want(now)); v != admitted {
 		u.reason = reasonOf(v)
 		s.local.Counters.MissGate.Add(1)
 		return false

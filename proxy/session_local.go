@@ -90,7 +90,7 @@ func (s *Session) answerLocal(out []byte, p *router.Plan, describe bool) ([]byte
 
 func unknownSetting(name string) *wire.Error {
 	return wire.Errorf("42704", "unrecognized configuration parameter %q", name).
-		WithHint("Freshet shows freshet.source, freshet.reason, freshet.position, freshet.floor, freshet.route, freshet.cache and freshet.session_key.")
+		WithHint("Freshet shows freshet.source, freshet.reason, freshet.position, freshet.floor, %s.", strings.Join(optionNames, ", "))
 }
 
 func showColumn(name string) wire.Column {
@@ -107,6 +107,8 @@ func (s *Session) showLocal(name string) (string, bool) {
 		return s.last.position.String(), true
 	case "freshet.floor":
 		return s.cons.Floor().String(), true
+	case "freshet.max_staleness":
+		return formatTime(min(s.opts.maxStaleness, s.shared.MaxStaleness)), true
 	}
 	return s.opts.show(name)
 }
@@ -155,7 +157,7 @@ func (s *Session) hintNotice(text []byte) {
 	}
 	s.env.ToClient(wire.AppendNoticeResponse(nil, (&wire.Error{
 		Severity: "WARNING", Code: "01000", Message: "hint comment: " + problem,
-		Hint: "Freshet knows route=auto|primary|replica and cache=on|off.",
+		Hint: "Freshet knows route=auto|primary|replica, cache=on|off, consistency=eventual|session|strong, max_staleness and cache_ttl.",
 	})))
 }
 

@@ -137,8 +137,7 @@ func (s *Session) chooseNode() *topology.Node {
 		return primary
 	}
 	now := s.env.Now()
-	ref := nodes.RefNow(now)
-	if n := nodes.PickReplica(s.cons, ref, s.shared.MaxStaleness, u.avoid); n != nil {
+	if n := nodes.PickReplica(s.cons, s.want(now), u.avoid); n != nil {
 		if u.reason == reasonNone && route == router.RouteReplica {
 			u.reason = reasonRoute
 		}
@@ -223,7 +222,7 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 }
 
 func (s *Session) stillAdmitted(n *topology.Node) bool {
-	return s.cons.Admits(&n.Source, s.shared.Nodes.RefNow(s.env.Now()), s.shared.MaxStaleness)
+	return s.cons.Admits(&n.Source, s.want(s.env.Now()))
 }
 
 func (s *Session) granted(c *backend.Conn) {

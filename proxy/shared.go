@@ -14,7 +14,7 @@ import (
 // Nodes is what a session has to know of the servers. *topology.Topology is one.
 type Nodes interface {
 	Primary() *topology.Node
-	PickReplica(s *consistency.Session, refNow int64, bound time.Duration, skip *topology.Node) *topology.Node
+	PickReplica(s *consistency.Session, r consistency.Read, skip *topology.Node) *topology.Node
 	RefNow(now int64) int64
 	Hurry()
 }
@@ -82,6 +82,7 @@ type SharedConfig struct {
 	MaxEntry       int64 // bytes; larger answers aren't stored
 	Registry       *consistency.Registry
 	NewConsistency func() *consistency.Session
+	Consistency    consistency.Level // where a session doesn't say; LevelUnset: SessionLevel
 	MaxStaleness   time.Duration
 	PoolWait       time.Duration
 	CacheOff       bool
@@ -89,9 +90,13 @@ type SharedConfig struct {
 
 // NewShared puts together what sessions share.
 func NewShared(cfg SharedConfig) *Shared {
+	if cfg.Consistency == consistency.LevelUnset {
+		cfg.Consistency = consistency.SessionLevel
+	}
 	return &Shared{
 		Nodes: cfg.Nodes, L1: cfg.L1, Fills: cache.NewFills(cfg.L1, cfg.MaxEntry), Flights: cache.NewFlights(),
 		Statements: newStatements(), Registry: cfg.Registry, NewConsistency: cfg.NewConsistency,
-		Defaults: options{route: router.RouteAuto}, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.CacheOff,
+		Defaults:     options{route: router.RouteAuto, consistency: cfg.Consistency, maxStaleness: cfg.MaxStaleness},
+		MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.CacheOff,
 	}
 }

@@ -3,6 +3,9 @@ package router
 import (
 	"bytes"
 	"fmt"
+	"time"
+
+	"github.com/freshet/freshet/consistency"
 )
 
 // Route says where a statement or session wants its reads answered.
@@ -57,8 +60,12 @@ func parseCacheMode(value []byte) (CacheMode, bool) {
 // Hint is what the comments `/* freshet: key=value … */` of a text ask for. The zero Hint asks for nothing. Where a
 // key is given twice, the later one holds.
 type Hint struct {
-	Route Route
-	Cache CacheMode
+	Route       Route
+	Cache       CacheMode
+	Consistency consistency.Level
+	// MaxStaleness and CacheTTL are −1 where the text asks for 0, so that 0 is "doesn't say".
+	MaxStaleness time.Duration
+	CacheTTL     time.Duration
 	// Bad: some part of a hint comment wasn't understood or isn't supported; HintProblem says which. The rest holds.
 	Bad bool
 }
@@ -114,8 +121,28 @@ func (h *Hint) set(part []byte) bool {
 			h.Cache = c
 			return true
 		}
+	case "consistency":
+		if l, ok := consistency.ParseLevel(part[eq+1:]); ok {
+			h.Consistency = l
+			return true
+		}
+	case "max_staleness":
+		return setTime(&h.MaxStaleness, part[eq+1:])
+	case "cache_ttl":
+		return setTime(&h.CacheTTL, part[eq+1:])
 	}
 	return false
+}
+
+func setTime(to *time.Duration, value []byte) bool {
+	d, ok := ParseTime(value)
+	if !ok {
+		return false
+	}
+	if *to = d; d == 0 {
+		*to = -1
+	}
+	return true
 }
 
 // HintProblem describes, for a NOTICE, the first part of the text's hint comments that isn't understood or supported;
@@ -152,8 +179,10 @@ func hintPartProblem(part []byte) string {
 		return fmt.Sprintf("freshet hint route=%s is ignored: a route is auto, primary or replica", value)
 	case "cache":
 		return fmt.Sprintf("freshet hint cache=%s is ignored: it is on or off", value)
-	case "consistency", "cache_ttl", "max_staleness":
-		return fmt.Sprintf("freshet hint %s is ignored: it can't be given in a comment yet; use SET freshet.%s", key, key)
+	case "consistency":
+		return fmt.Sprintf("freshet hint consistency=%s is ignored: it is eventual, session or strong", value)
+	case "cache_ttl", "max_staleness":
+		return fmt.Sprintf("freshet hint %s=%s is ignored: a time is a number with ms, s, min, h or d, as in 500ms", key, value)
 	}
-	return fmt.Sprintf("freshet hint %q is ignored: there is no such key (there are route and cache)", key)
+	return fmt.Sprintf("freshet hint %q is ignored: there is no such key (there are route, cache, consistency, max_staleness and cache_ttl)", key)
 }

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	pgquery "github.com/pganalyze/pg_query_go/v6"
 	"pgregory.net/rapid"
+
+	"github.com/freshet/freshet/consistency"
 )
 
 // sameStatement are texts that differ in what a fingerprint leaves out.
@@ -139,7 +142,11 @@ func TestHints(t *testing.T) {
 		"/* freshet: route=auto */ SELECT 1 /* freshet: route=primary */": {Route: RoutePrimary},
 		"SELECT 1 /* freshet: route=nowhere */":                           {Bad: true},
 		"SELECT 1 /* freshet: speed=high route=primary */":                {Route: RoutePrimary, Bad: true},
-		"SELECT 1 /* freshet: consistency=strong */":                      {Bad: true},
+		"SELECT 1 /* freshet: consistency=strong */":                      {Consistency: consistency.Strong},
+		"SELECT 1 /* freshet: consistency=sometimes */":                   {Bad: true},
+		"SELECT 1 /* freshet: max_staleness=250ms cache_ttl=0 */":         {MaxStaleness: 250 * time.Millisecond, CacheTTL: -1},
+		"SELECT 1 /* freshet: max_staleness=5 */":                         {Bad: true},
+		"SELECT 1 /* freshet: cache_ttl=soon */":                          {Bad: true},
 		"SELECT 1 /* freshet: hello */":                                   {Bad: true},
 		"SELECT 1 /* freshet: */":                                         {},
 		"SELECT 1 /* see freshet: route=primary */":                       {},
@@ -165,7 +172,7 @@ func TestScanDoesNotAllocate(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	p := []byte("SET x = 'now' /* freshet: route=primary nonsense */")
+	p := []byte("SET x = 'now' /* freshet: route=primary consistency=eventual cache_ttl=1.5s nonsense */")
 	if n := testing.AllocsPerRun(100, func() { l.Scan(p) }); n != 0 {
 		t.Errorf("exact: %v allocations", n)
 	}

@@ -87,7 +87,7 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 	other := map[string]string{ // a value that isn't the default
 		"listen": "127.0.0.1:7001", "http": ":7002", "primary": testURL, "replica": "postgres://svc@db2/app",
 		"auth-type": "trust", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "connect-timeout": "8ms",
-		"server-lifetime": "2h", "server-idle-timeout": "3h", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
+		"server-lifetime": "2h", "server-idle-timeout": "3h", "consistency": "strong", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
 		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "slot": "s", "publication": "p",
 		"log-format": "json", "log-level": "debug", "drain-timeout": "4s", "shards": "3",
 	}
@@ -229,6 +229,7 @@ func TestValidate(t *testing.T) {
 		{func(c *ServeConfig) { c.ConnectTimeout = -1 }, "--connect-timeout: -1ns isn't possible"},
 		{func(c *ServeConfig) { c.ServerLifetime = -1 }, "--server-lifetime: -1ns isn't possible: 0 or more"},
 		{func(c *ServeConfig) { c.ServerIdleTimeout = -1 }, "--server-idle-timeout: "},
+		{func(c *ServeConfig) { c.Consistency = "strict" }, `--consistency: "strict" isn't one of eventual, session and strong`},
 		{func(c *ServeConfig) { c.RYWWindow = 0 }, "--ryw-window: "},
 		{func(c *ServeConfig) { c.RYWRelease = "" }, `--ryw-release: "" isn't one of caught-up and window`},
 		{func(c *ServeConfig) { c.MaxStaleness = 0 }, "--max-staleness: "},

@@ -82,6 +82,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 	if cfg.RYWRelease == "window" {
 		release = consistency.Window
 	}
+	level, _ := consistency.ParseLevel(cfg.Consistency) // Validate has seen to it
 	registry := consistency.NewRegistry(cfg.RYWWindow, release)
 	i.topo, err = topology.New(topology.Config{
 		Primary: cfg.Primary, Replicas: cfg.Replica, ConnectTimeout: cfg.ConnectTimeout, MaxLag: cfg.RYWWindow,
@@ -125,7 +126,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		Shared: proxy.NewShared(proxy.SharedConfig{
 			Nodes: i.topo, L1: i.l1, MaxEntry: int64(cfg.CacheMaxEntry), Registry: registry,
 			NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },
-			MaxStaleness:   cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
+			Consistency:    level, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
 		}),
 		Databases: i.databases, Clock: i.clock, Admitter: i.admitter, Topology: i.topo,
 		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, ConnectTimeout: cfg.ConnectTimeout,

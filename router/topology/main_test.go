@@ -157,7 +157,7 @@ func reader() *consistency.Session {
 
 // picks gives the replica for a session that has written nothing.
 func (t *Topology) picks(bound time.Duration) *Node {
-	return t.PickReplica(reader(), t.RefNow(consistency.Now()), bound, nil)
+	return t.PickReplica(reader(), within(t.RefNow(consistency.Now()), bound), nil)
 }
 
 func must(t *testing.T, err error) {
@@ -170,4 +170,9 @@ func must(t *testing.T, err error) {
 func write(t *testing.T, n *cluster.Node, i int) {
 	t.Helper()
 	must(t, n.Exec(t.Context(), fmt.Sprintf("CREATE TABLE IF NOT EXISTS seen (n int); INSERT INTO seen VALUES (%d)", i)))
+}
+
+// within is a read of the default level.
+func within(refNow int64, bound time.Duration) consistency.Read {
+	return consistency.Read{Level: consistency.SessionLevel, RefNow: refNow, Bound: bound}
 }

@@ -17,7 +17,7 @@ func inUse(t *testing.T, topo *Topology, replicas ...*cluster.Node) {
 	for _, r := range replicas {
 		until(t, "in use: "+r.Name(), 10*time.Second, func() bool {
 			n := at(t, topo, r)
-			return n.serves(consistency.Now()) && reader().Admits(&n.Source, topo.RefNow(consistency.Now()), time.Second)
+			return n.serves(consistency.Now()) && reader().Admits(&n.Source, within(topo.RefNow(consistency.Now()), time.Second))
 		})
 	}
 }
@@ -88,7 +88,7 @@ func TestReplicaThatDoesNotReplayGetsStale(t *testing.T) {
 	}
 	s := reader()
 	s.Saw(floor)
-	if topo.PickReplica(s, topo.RefNow(consistency.Now()), time.Hour, nil) != nil {
+	if topo.PickReplica(s, within(topo.RefNow(consistency.Now()), time.Hour), nil) != nil {
 		t.Error("picked below the floor")
 	}
 	if s := state(t, topo, r); s.Lag < 100*time.Millisecond || s.LagBytes <= 0 {
@@ -98,7 +98,7 @@ func TestReplicaThatDoesNotReplayGetsStale(t *testing.T) {
 	must(t, r.ResumeReplay(t.Context()))
 	topo.Hurry()
 	d := until(t, "caught up", 5*time.Second, func() bool {
-		return topo.PickReplica(s, topo.RefNow(consistency.Now()), 100*time.Millisecond, nil) == n
+		return topo.PickReplica(s, within(topo.RefNow(consistency.Now()), 100*time.Millisecond), nil) == n
 	})
 	t.Logf("picked again %v after it was resumed", d)
 }
