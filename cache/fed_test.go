@@ -30,7 +30,7 @@ func (f *fed) connect() {
 	f.table.SetServing(true)
 }
 
-func (f *fed) cell(oid uint32) *consistency.Cell { return f.table.Relation(oid) }
+func (f *fed) cell(oid uint32) *consistency.Cell { return &f.table.Relation(oid).Cell }
 
 // commit applies a transaction that touches these relations.
 func (f *fed) commit(oids ...uint32) consistency.Seq {

@@ -65,6 +65,7 @@ type Fill struct {
 	fills   *Fills
 	table   *consistency.Table
 	deps    []*consistency.Cell // global first
+	rels    []*consistency.Relation
 	probe   consistency.Probe
 	reached consistency.LSN // the table's position, at Begin or before
 	buf     *[]byte         // key, then the answer
@@ -84,11 +85,11 @@ const (
 	over // abandoned, or beyond the limit
 )
 
-// Begin starts the capture of an answer that depends on these relations and
-// will be found under key (which is copied). It has to be called before the
-// probe's question is sent. An error (consistency.ErrNotServing, ErrUncovered,
-// ErrTooBig) says that nothing can be stored now; the Fill is idle then.
-func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, relations []uint32) error {
+// Begin starts the capture of an answer that depends on this and will be found
+// under key (both are copied). It has to be called before the probe's question
+// is sent. An error (consistency.ErrNotServing, ErrUncovered, ErrTooBig) says
+// that nothing can be stored now; the Fill is idle then.
+func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, deps []consistency.Dependency) error {
 	f.Abandon()
 	if !t.Serving() {
 		return consistency.ErrNotServing
@@ -98,13 +99,16 @@ func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, relations [
 	}
 	// Before the probe: a cell that is made here begins at 0, and must count
 	// every commit that the probe might not contain.
-	f.deps = append(f.deps[:0], t.Global())
-	for _, oid := range relations {
-		c := t.Relation(oid)
-		if !c.Covered() {
-			return ErrUncovered
+	f.deps, f.rels = append(f.deps[:0], t.Global()), f.rels[:0]
+	for _, d := range deps {
+		for _, oid := range d.Relations {
+			r := t.Relation(oid)
+			if !r.Covered() {
+				return ErrUncovered
+			}
+			f.rels = append(f.rels, r)
 		}
-		f.deps = append(f.deps, c)
+		f.deps = t.Cells(f.deps, d)
 	}
 	// Position before Applied, which Begin reads: the feed publishes them in
 	// the other order, so that whatever ended at or before `reached` is among
@@ -202,8 +206,8 @@ func (f *Fill) Store(p consistency.Probe) error {
 	// makes impossible to judge. Whatever happens from here on stamps a cell
 	// with a number above seq. The end of coverage has done so already; this
 	// only keeps out what could never be served.
-	for _, c := range f.deps[1:] {
-		if !c.Covered() {
+	for _, r := range f.rels {
+		if !r.Covered() {
 			return ErrUncovered
 		}
 	}

@@ -33,10 +33,15 @@ func (f *Fill) answer(t *testing.T) {
 	}
 }
 
+// on is the dependency on all rows of some relations.
+func on(oids ...uint32) []consistency.Dependency {
+	return []consistency.Dependency{{Relations: oids}}
+}
+
 func begin(t *testing.T, fills *Fills, table *consistency.Table, oids ...uint32) *Fill {
 	t.Helper()
 	f := new(Fill)
-	if err := f.Begin(fills, table, []byte("key"), oids); err != nil {
+	if err := f.Begin(fills, table, []byte("key"), on(oids...)); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -142,7 +147,7 @@ func TestFillThatRacesWithACommitIsBornStale(t *testing.T) {
 				t.Fatal("fresh without the commit")
 			}
 			// The next one, without a race, takes its place.
-			if err := f.Begin(NewFills(c, 1<<16), fed.table, []byte("key"), []uint32{1}); err != nil {
+			if err := f.Begin(NewFills(c, 1<<16), fed.table, []byte("key"), on(1)); err != nil {
 				t.Fatal(err)
 			}
 			f.answer(t)
@@ -193,7 +198,7 @@ func TestFreshEntryContainsWhatWasApplied(t *testing.T) {
 					}
 				}
 			case 2:
-				if err := f.Begin(fills, fed.table, []byte("key"), []uint32{1}); err != nil {
+				if err := f.Begin(fills, fed.table, []byte("key"), on(1)); err != nil {
 					rt.Fatal(err)
 				}
 				probed = false
@@ -354,14 +359,14 @@ func TestFillIsNotBegunWhereNothingCanBeStored(t *testing.T) {
 	fed := newFed(t)
 	fills := NewFills(NewL1(1<<20, 1), 100)
 	var f Fill
-	if err := f.Begin(fills, fed.table, []byte("key"), []uint32{1, 77}); !errors.Is(err, ErrUncovered) {
+	if err := f.Begin(fills, fed.table, []byte("key"), on(1, 77)); !errors.Is(err, ErrUncovered) {
 		t.Error(err)
 	}
 	if err := f.Begin(fills, fed.table, make([]byte, 101), nil); !errors.Is(err, ErrTooBig) {
 		t.Error(err)
 	}
 	fed.table.SetServing(false)
-	if err := f.Begin(fills, fed.table, []byte("key"), []uint32{1}); !errors.Is(err, consistency.ErrNotServing) {
+	if err := f.Begin(fills, fed.table, []byte("key"), on(1)); !errors.Is(err, consistency.ErrNotServing) {
 		t.Error(err)
 	}
 	if f.Active() || f.AddRows(row) {
@@ -427,10 +432,10 @@ func TestFillAllocatesLittle(t *testing.T) {
 	c := NewL1(1<<20, 1)
 	fills := NewFills(c, 1<<16)
 	var f Fill
-	relations := []uint32{1, 2}
+	deps := on(1, 2)
 	key := []byte("key")
 	fill := func() {
-		if f.Begin(fills, fed.table, key, relations) != nil || !f.AddRows(row) || !f.AddComplete(complete) {
+		if f.Begin(fills, fed.table, key, deps) != nil || !f.AddRows(row) || !f.AddComplete(complete) {
 			t.Fatal("abandoned")
 		}
 		if err := f.Store(onReplica(f.Probe(), fed.lsn)); err != nil {
@@ -447,7 +452,7 @@ func TestFillAllocatesLittle(t *testing.T) {
 	}
 	// What isn't stored costs nothing.
 	if n := testing.AllocsPerRun(1000, func() {
-		_ = f.Begin(fills, fed.table, key, relations)
+		_ = f.Begin(fills, fed.table, key, deps)
 		f.AddRows(row)
 		f.Abandon()
 	}); n > 0.5 {

@@ -1,5 +1,7 @@
 package consistency
 
+import "slices"
+
 // The writer's side of the table, for the one feed that keeps it.
 
 // Commit is a transaction as the feed delivers it, at its commit.
@@ -8,6 +10,18 @@ type Commit struct {
 	End       LSN      // end of the commit record
 	Relations []uint32 // what it changed, TRUNCATE included; only read during Apply
 	Catalog   bool     // it changed what every entry depends on
+
+	// Told are, for each of Relations, the column sets for which Stamps tells the rows that it changed there; it may be shorter.
+	// Every other column set of the relation is stamped whole: among them those that were made while the changes came by.
+	Told   [][]*RowCells
+	Stamps []Stamp
+}
+
+// Stamp says which rows a commit has changed, to one column set.
+type Stamp struct {
+	Set   *RowCells
+	Whole bool     // any: it isn't known which, or they are too many to list
+	Cells []uint32 // by RowCells.Index
 }
 
 // Apply gives the commit the next number, stamps the cells, and then moves the position to its end. Commits come in the order
@@ -15,8 +29,29 @@ type Commit struct {
 func (t *Table) Apply(c Commit) Seq {
 	t.mu.Lock()
 	seq := t.mu.ring.push(t.completeLocked(c.XID), c.End)
-	for _, oid := range c.Relations {
-		t.relationLocked(oid).seq.Store(uint64(seq))
+	for i, oid := range c.Relations {
+		r := t.relationLocked(oid)
+		r.seq.Store(uint64(seq))
+		var told []*RowCells
+		if i < len(c.Told) {
+			told = c.Told[i]
+		}
+		for _, s := range r.Sets() {
+			if !slices.Contains(told, s) {
+				s.whole.seq.Store(uint64(seq))
+			}
+		}
+	}
+	for _, s := range c.Stamps {
+		if s.Set.retired {
+			continue // stale for ever, and so it shall stay
+		}
+		if s.Whole {
+			s.Set.whole.seq.Store(uint64(seq))
+		}
+		for _, i := range s.Cells {
+			s.Set.cells[i].seq.Store(uint64(seq))
+		}
 	}
 	if c.Catalog {
 		t.global.seq.Store(uint64(seq))
@@ -52,8 +87,8 @@ func (t *Table) gapLocked() {
 	t.serving.Store(false)
 	seq := t.mu.ring.last + 1
 	t.mu.ring.begin(seq, never, never) // refuses everything
-	for _, c := range t.mu.relations {
-		c.covered.Store(false)
+	for _, r := range t.mu.relations {
+		r.covered.Store(false)
 	}
 	t.global.seq.Store(uint64(seq))
 	t.applied.Store(uint64(seq))
@@ -107,9 +142,9 @@ func (t *Table) coverage(covered bool, lsn LSN, oids []uint32) {
 	}
 	t.stamp(lsn, func(seq Seq) {
 		for _, oid := range oids {
-			c := t.relationLocked(oid)
-			c.seq.Store(uint64(seq))
-			c.covered.Store(covered)
+			r := t.relationLocked(oid)
+			r.stamp(seq)
+			r.covered.Store(covered)
 		}
 	})
 }

@@ -149,7 +149,7 @@ func (w *world) endFill(t *rapid.T, i int) {
 	if seq > w.table.Applied() {
 		t.Fatalf("contains %d of %d", seq, w.table.Applied())
 	}
-	w.entries = append(w.entries, entry{seq, f.content, []*Cell{w.table.Global(), w.table.Relation(f.relation)}, f.relation})
+	w.entries = append(w.entries, entry{seq, f.content, []*Cell{w.table.Global(), &w.table.Relation(f.relation).Cell}, f.relation})
 }
 
 // check is the promise: an answer that is served contains every commit up to the cache's position that touches it.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Seq is the number of a commit in the order in which the feed applied it. It goes on counting across gaps. 0: none.
@@ -20,17 +21,39 @@ var (
 
 // Cell holds the Seq of the last commit that touched something. An entry is fresh while every cell that it depends on is
 // at most the entry's own Seq.
-type Cell struct {
-	seq     atomic.Uint64
-	covered atomic.Bool
-}
+type Cell struct{ seq atomic.Uint64 }
+
+const cellSize = int64(unsafe.Sizeof(Cell{}))
 
 // Seq is the number of the last commit that touched it. Lock-free.
 func (c *Cell) Seq() Seq { return Seq(c.seq.Load()) }
 
-// Covered says whether the feed covers the relation that this cell stands for. Lock-free. To be asked when an answer is
-// about to be stored; a hit need not ask, since the cell is stamped when coverage begins and when it ends.
-func (c *Cell) Covered() bool { return c.covered.Load() }
+// Relation is what a Table holds of one relation. Its Cell is that of any change.
+type Relation struct {
+	Cell
+	covered atomic.Bool
+	sets    atomic.Pointer[[]*RowCells] // copied on write, under Table.mu
+}
+
+// Covered says whether the feed covers the relation. Lock-free. To be asked when an answer is about to be stored; a hit need
+// not ask, since all cells of the relation are stamped when coverage begins and when it ends.
+func (r *Relation) Covered() bool { return r.covered.Load() }
+
+// Sets are the column sets of which a change of the relation has to stamp cells. Lock-free; the slice doesn't change.
+func (r *Relation) Sets() []*RowCells {
+	if s := r.sets.Load(); s != nil {
+		return *s
+	}
+	return nil
+}
+
+// stamp stamps all that stands for rows of the relation.
+func (r *Relation) stamp(seq Seq) {
+	r.seq.Store(uint64(seq))
+	for _, s := range r.Sets() {
+		s.whole.seq.Store(uint64(seq))
+	}
+}
 
 // Table is the version table of one database, with its ring of recent commits. As a Source, its position is the end of
 // the last commit that the feed has applied.
@@ -50,7 +73,11 @@ type Table struct {
 		sync.RWMutex
 		ring      ring
 		newestXID uint64 // about the newest of the cluster: what the feed's 32-bit xids are completed from
-		relations map[uint32]*Cell
+		relations map[uint32]*Relation
+		sets      map[string]*RowCells // by ColumnSet.key
+
+		rowCells, maxRowCells int // of all sets
+		refusedSets           uint64
 	}
 }
 
@@ -58,34 +85,36 @@ type Table struct {
 func NewTable(commits int) *Table {
 	t := &Table{}
 	t.mu.ring = newRing(commits)
-	t.mu.relations = make(map[uint32]*Cell)
+	t.mu.relations = make(map[uint32]*Relation)
+	t.mu.sets = make(map[string]*RowCells)
+	t.mu.maxRowCells = rowCellsBudget / int(cellSize)
 	t.Gap()
 	return t
 }
 
-// Relation is the cell of "any change" of a relation, made on first demand and the same until the process ends. Plans keep
-// it, so that a hit need not look it up.
-func (t *Table) Relation(oid uint32) *Cell {
+// Relation is what there is of a relation, made on first demand and the same until the process ends. Entries keep its cell, so
+// that a hit need not look it up.
+func (t *Table) Relation(oid uint32) *Relation {
 	t.mu.RLock()
-	c := t.mu.relations[oid]
+	r := t.mu.relations[oid]
 	t.mu.RUnlock()
-	if c == nil {
+	if r == nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		c = t.relationLocked(oid)
+		r = t.relationLocked(oid)
 	}
-	return c
+	return r
 }
 
 // relationLocked also serves Apply, which makes the cells of whatever was changed: a cell that is made later, for a plan,
 // would not know of it.
-func (t *Table) relationLocked(oid uint32) *Cell {
-	c := t.mu.relations[oid]
-	if c == nil {
-		c = &Cell{}
-		t.mu.relations[oid] = c
+func (t *Table) relationLocked(oid uint32) *Relation {
+	r := t.mu.relations[oid]
+	if r == nil {
+		r = &Relation{}
+		t.mu.relations[oid] = r
 	}
-	return c
+	return r
 }
 
 // Global is the cell that every entry depends on: catalog changes, gaps and failovers stamp it.
@@ -95,8 +124,8 @@ func (t *Table) Global() *Cell { return &t.global }
 func (t *Table) Covered(oid uint32) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	c := t.mu.relations[oid]
-	return c != nil && c.Covered()
+	r := t.mu.relations[oid]
+	return r != nil && r.Covered()
 }
 
 // Serving says whether the feed has caught up since it last connected. While it has not, no fill is stored and no hit
@@ -185,7 +214,7 @@ func (t *Table) CatalogChanged(lsn LSN) Seq {
 
 // Flush makes everything stale that depends on a relation: for the console's FLUSH CACHE.
 func (t *Table) Flush(oid uint32) Seq {
-	return t.stamp(0, func(seq Seq) { t.relationLocked(oid).seq.Store(uint64(seq)) })
+	return t.stamp(0, func(seq Seq) { t.relationLocked(oid).stamp(seq) })
 }
 
 // FlushAll makes every entry stale.

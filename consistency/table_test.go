@@ -189,9 +189,9 @@ func TestContainsPseudoCommitsByWhenTheFillBegan(t *testing.T) {
 		at    LSN
 	}{
 		{"catalog", func(t *Table) (Seq, *Cell) { return t.CatalogChanged(1050), t.Global() }, 1050},
-		{"cover", func(t *Table) (Seq, *Cell) { t.Cover(1050, 7, 8); return t.Applied(), t.Relation(8) }, 1050},
-		{"uncover", func(t *Table) (Seq, *Cell) { t.Uncover(7, 8); return t.Applied(), t.Relation(8) }, 1000},
-		{"flush", func(t *Table) (Seq, *Cell) { return t.Flush(7), t.Relation(7) }, 1000},
+		{"cover", func(t *Table) (Seq, *Cell) { t.Cover(1050, 7, 8); return t.Applied(), &t.Relation(8).Cell }, 1050},
+		{"uncover", func(t *Table) (Seq, *Cell) { t.Uncover(7, 8); return t.Applied(), &t.Relation(8).Cell }, 1000},
+		{"flush", func(t *Table) (Seq, *Cell) { return t.Flush(7), &t.Relation(7).Cell }, 1000},
 		{"flush all", func(t *Table) (Seq, *Cell) { return t.FlushAll(), t.Global() }, 1000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -340,7 +340,7 @@ func TestProbeReadsTheServersAnswer(t *testing.T) {
 
 func TestHitAllocatesNothing(t *testing.T) {
 	table := feeding(t, 16)
-	deps := []*Cell{table.Global(), table.Relation(1), table.Relation(2)}
+	deps := []*Cell{table.Global(), &table.Relation(1).Cell, &table.Relation(2).Cell}
 	if n := testing.AllocsPerRun(100, func() {
 		seq := table.Begin().Began
 		for _, c := range deps {
@@ -362,7 +362,7 @@ func TestHitAllocatesNothing(t *testing.T) {
 
 func BenchmarkCells(b *testing.B) {
 	table := NewTable(16)
-	deps := []*Cell{table.Global(), table.Relation(1), table.Relation(2)}
+	deps := []*Cell{table.Global(), &table.Relation(1).Cell, &table.Relation(2).Cell}
 	seq := table.Applied()
 	b.ReportAllocs()
 	for b.Loop() {

@@ -191,7 +191,7 @@ func (s *Session) beginFill() {
 	if s.fill == nil {
 		s.fill = new(cache.Fill)
 	}
-	if err := s.fill.Begin(s.shared.Fills, s.db.Table, u.key, u.plan.Relations); err != nil {
+	if err := s.fill.Begin(s.shared.Fills, s.db.Table, u.key, s.dependencies()); err != nil {
 		u.reason, u.detail = reasonUncovered, err.Error()
 		s.local.Counters.MissUncovered.Add(1)
 		s.abandonFlight()
@@ -212,6 +212,28 @@ func (s *Session) beginFill() {
 		u.reason = reasonMiss
 	}
 	s.local.Counters.Misses.Add(1)
+}
+
+// dependencies are what the answer to the unit in hand depends on: the plan's, with the values of the text and of Bind. They are the
+// shard's scratch.
+func (s *Session) dependencies() []consistency.Dependency {
+	u := &s.unit
+	e := router.Execution{UTF8: !s.opaqueText}
+	if u.simple {
+		e.Text = queryText(u.buf)
+		return s.local.Resolver.Resolve(u.plan, e)
+	}
+	b, st, ok := s.single(u.buf)
+	if !ok {
+		return s.local.Resolver.Resolve(u.plan, e) // knows no value, so it says: all rows
+	}
+	e.Text = []byte(st.text)
+	e.Params = s.local.params[:0]
+	for v, ok := b.Params.Next(); ok; v, ok = b.Params.Next() {
+		e.Params = append(e.Params, router.Param{Value: v, Binary: b.ParamFormats.Of(len(e.Params)) == wire.FormatBinary})
+	}
+	s.local.params = e.Params
+	return s.local.Resolver.Resolve(u.plan, e)
 }
 
 // abandonFlight lets followers go on: this answer won't be stored.

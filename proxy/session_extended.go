@@ -341,8 +341,8 @@ func (s *Session) single(msgs []byte) (wire.Bind, *statement, bool) {
 
 // hasClockWord says whether a parameter may read the clock when it is taken as a date or time.
 func hasClockWord(b wire.Bind) bool {
-	for i := 0; i < b.Params.Len(); i++ {
-		if v, ok := b.Params.Next(); ok && router.ClockWord(v) {
+	for v, ok := b.Params.Next(); ok; v, ok = b.Params.Next() {
+		if router.ClockWord(v) {
 			return true
 		}
 	}

@@ -49,10 +49,12 @@ type Database struct {
 type ShardLocal struct {
 	Lexer    *router.Lexer
 	Key      cache.KeyBuilder
+	Resolver router.Resolver
 	Counters Counters
 
 	scratch []byte
 	out     []byte
+	params  []router.Param
 }
 
 // NewShardLocal makes the scratch memory of one shard.

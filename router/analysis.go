@@ -19,12 +19,12 @@ type analysis struct {
 	params []uint32 // declared parameter types
 
 	effect  effect
-	rels    map[uint32]bool
+	rels    map[uint32]int // relations with storage: how many times each is read, see reads
 	visited map[*pg.Node]bool
 }
 
 func newAnalysis(j *judge, path []string, params []uint32) *analysis {
-	return &analysis{j: j, s: j.s, path: path, params: params, rels: map[uint32]bool{}, visited: map[*pg.Node]bool{}}
+	return &analysis{j: j, s: j.s, path: path, params: params, rels: map[uint32]int{}, visited: map[*pg.Node]bool{}}
 }
 
 // query looks at a statement's whole tree.
@@ -130,6 +130,10 @@ func (a *analysis) in(schema string) []string {
 	}
 	return a.path
 }
+
+// reads notes that the answer depends on a relation, once for each place where it is read, by whatever way. The places for which
+// rowDeps finds no more than this makes it depend on all rows.
+func (a *analysis) reads(oid uint32) { a.rels[oid]++ }
 
 // relations returns the relations that were found, sorted.
 func (a *analysis) relations() []uint32 {

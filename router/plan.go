@@ -120,8 +120,8 @@ type Plan struct {
 	// Relations are the OIDs of every relation with storage that the answer depends on, sorted, without duplicates:
 	// views followed, partitions and inheritance children included. Complete only for plans that are Cacheable.
 	Relations []uint32
-	// Columns is unused for now: dependencies are whole relations.
-	Columns int
+	// Deps say for each of Relations whether the answer depends on all of its rows, or on which.
+	Deps []Dependency
 	// Set describes KindSet and KindReset.
 	Set *Setting
 	// Show is the setting's name in lower case for KindShow; "all" for SHOW ALL.
@@ -139,4 +139,6 @@ type Plan struct {
 	Hint Hint
 	// Parts are the plans of the single statements of KindMulti.
 	Parts []*Plan
+
+	utf8 bool // the database's encoding is UTF8
 }

@@ -81,7 +81,7 @@ func TestPlanCacheUnderContention(t *testing.T) {
 	c := NewPlanCache(64)
 	plans := make([]*Plan, 500)
 	for i := range plans {
-		plans[i] = &Plan{Columns: i}
+		plans[i] = &Plan{Name: itoa(i)}
 	}
 	var wg sync.WaitGroup
 	for range 4 {
@@ -90,7 +90,7 @@ func TestPlanCacheUnderContention(t *testing.T) {
 				for i, p := range plans {
 					key := planKey(uint64(i), uint64(round/10))
 					if got := c.Get(key); got != nil && got != p {
-						t.Errorf("plan %d is %d", i, got.Columns)
+						t.Errorf("plan %d is %s", i, got.Name)
 					}
 					c.Put(key, p)
 				}

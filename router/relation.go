@@ -51,8 +51,8 @@ func (a *analysis) relation(r *catalog.Relation, children bool) {
 	case catalog.KindView:
 		v := a.j.view(r)
 		a.add(v.effect)
-		for oid := range v.rels {
-			a.rels[oid] = true
+		for oid, n := range v.rels {
+			a.rels[oid] += n
 		}
 	}
 }
@@ -61,7 +61,7 @@ func (a *analysis) relation(r *catalog.Relation, children bool) {
 func (a *analysis) storage(r *catalog.Relation) {
 	switch r.Kind {
 	case catalog.KindTable:
-		a.rels[r.OID] = true
+		a.reads(r.OID)
 	case catalog.KindPartitionedTable, catalog.KindView:
 		// It has no rows of its own. A change of what it consists of is a change of the catalog.
 	case catalog.KindMaterializedView:
@@ -96,7 +96,7 @@ func (a *analysis) storage(r *catalog.Relation) {
 // name qualified.
 type viewPlan struct {
 	effect effect
-	rels   map[uint32]bool
+	rels   map[uint32]int
 }
 
 // view looks at a view's definition, once.

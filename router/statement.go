@@ -123,6 +123,8 @@ func (st *statement) selection(n *pg.Node) *Plan {
 	p := a.effect.plan(KindRead)
 	if p.Cacheable {
 		p.Relations = a.relations()
+		p.Deps = a.dependencies()
+		p.utf8 = a.s.Encoding == "UTF8"
 	}
 	return p
 }
@@ -272,7 +274,7 @@ func (st *statement) explain(x *pg.ExplainStmt) *Plan {
 		p.Kind = KindUtility
 		p.markWrite("EXPLAIN ANALYZE")
 	}
-	p.Cacheable, p.Reason, p.Relations = false, "EXPLAIN", nil
+	p.Cacheable, p.Reason, p.Relations, p.Deps = false, "EXPLAIN", nil, nil
 	p.Set, p.Unbinds = nil, false
 	p.OnPrimary, p.PrimaryReason = true, "EXPLAIN"
 	return p

@@ -18,6 +18,7 @@ const (
 	oidJSON        = 114
 	oidXML         = 142
 	oidUnknown     = 705
+	oidVarchar     = 1043
 	oidDate        = 1082
 	oidTime        = 1083
 	oidTimestamp   = 1114
@@ -26,6 +27,7 @@ const (
 	oidBit         = 1560
 	oidNumeric     = 1700
 	oidRecord      = 2249
+	oidUUID        = 2950
 	oidAny         = 2276
 	oidJSONB       = 3802
 )

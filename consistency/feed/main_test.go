@@ -180,7 +180,7 @@ func (f *fixture) oid(table string) uint32 {
 	return oid
 }
 
-func (f *fixture) cell(table string) *consistency.Cell { return f.table.Relation(f.oid(table)) }
+func (f *fixture) cell(table string) *consistency.Relation { return f.table.Relation(f.oid(table)) }
 
 // stamps runs a change, and checks which of the tables it stamps.
 func (f *fixture) stamps(sql string, stamped, untouched []string) {
