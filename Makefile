@@ -6,7 +6,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 30s
 
 # Whether a file is up to date is for go to know.
-.PHONY: help deps build demo test race bench microbench lint fuzz ci clean
+.PHONY: help deps build demo test race regress bench microbench lint fuzz ci clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,10 @@ test: deps ## all tests, against real Postgres and Redis servers
 
 race: deps ## the same with the race detector
 	$(GO) test -race ./...
+
+regress: deps build ## PostgreSQL's own test suites, direct and through Freshet (ARGS='--suites regress boolean')
+	$(GO) build -trimpath -o bin/ ./bench/regress
+	bin/regress --page docs/COMPATIBILITY.md $(ARGS)
 
 bench: ## Freshet beside Postgres and PgBouncer, into docs/ (ARGS='--rounds 1 --time 1s --out ""')
 	@.ci/deps --bench

@@ -39,6 +39,8 @@ var mayImport = map[string][]string{
 	"bench":            {"bench/cluster"}, // drives the binary from outside
 	"bench/cluster":    {},
 	"bench/compare":    {"bench/cluster"},
+	"bench/regress":    {"bench/cluster", "bench/rig"},
+	"bench/rig":        {"bench/cluster"},
 	// The only one that isn't from outside: what a proxy without logic costs.
 	"bench/floor": {"proxy/shard", "proxy/wire"},
 }
