@@ -22,7 +22,7 @@ var notYet = []string{
 func TestConsistency(t *testing.T) {
 	report, err := check.Run(context.Background(), check.Config{
 		Freshet: os.Args[0], Variables: []string{asFreshet + "=1"}, Replicas: 2, Clients: 16, Past: 2, Level: "session",
-		For: 15 * time.Second, Seed: uint64(time.Now().UnixNano()), Faults: check.FaultNames(), Bound: time.Second, Most: 1, Allow: notYet,
+		For: 12 * time.Second, Seed: uint64(time.Now().UnixNano()), Faults: check.FaultNames(), Bound: time.Second, Most: 1, Allow: notYet,
 	})
 	if err != nil {
 		t.Fatal(err)
