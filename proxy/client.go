@@ -160,8 +160,8 @@ func (c *client) CloseClient() {
 
 func (c *client) Acquire(s *Session, n *topology.Node) *backend.Conn {
 	l := c.localPool(n)
-	if s.seqUser {
-		if sc := l.AcquireOwned(s); sc != nil {
+	if s.wantsOwned() {
+		if sc := l.AcquireOwned(s, s.seqVersion); sc != nil {
 			return sc
 		}
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet/freshet/cache"
@@ -112,8 +113,12 @@ type Session struct {
 	ctxGen        uint64
 	ctxOK         bool
 
-	bound   string // why the session keeps its server connection; "": it doesn't
-	seqUser bool   // has asked for currval() or lastval()
+	bound string // why the session keeps its server connection; "": it doesn't
+
+	// See session_sequence.go.
+	seqUser    bool         // relies on the sequence state of earlier statements
+	seqVersion uint64       // counts the connections that have had the session's sequence state
+	seqHabit   *atomic.Bool // sessions of this user do that
 
 	named   map[string]*statement
 	unnamed *statement
@@ -237,6 +242,7 @@ type effect struct {
 // about settings when it was logged in to with them.
 func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user string, params []wire.Param, reported []wire.ParamStatus) (*Session, error) {
 	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle}
+	s.seqHabit = db.sequenceHabit(user)
 	s.cons = shared.NewConsistency()
 	s.defaults = shared.Defaults
 	s.reported = reported

@@ -35,12 +35,15 @@ func (s *Session) run() {
 			}
 		}
 	}
-	if s.usesSequenceState() {
-		s.seqUser = true
-	}
+	s.noteSequences()
 	u.read = !u.writes && !u.primary && s.tx == wire.TxIdle && s.bound == "" && !u.streaming
 	if s.conn != nil {
 		s.heldReason()
+		if s.tx == wire.TxActive && s.readsSequences() && !s.ownsSequences(s.conn) {
+			s.conn.Unnamed = 0 // settling sends a Query
+			s.settle()
+			return
+		}
 		s.send()
 		return
 	}
@@ -97,15 +100,6 @@ func (s *Session) heldReason() {
 	case s.tx != wire.TxIdle:
 		u.reason, u.detail = reasonTransaction, ""
 	}
-}
-
-func (s *Session) usesSequenceState() bool {
-	for _, e := range s.unit.effects {
-		if e.plan.ReadsSequenceState {
-			return true
-		}
-	}
-	return false
 }
 
 // chooseNode says who is to answer the unit: a replica that may, else the primary, else nobody.
@@ -242,9 +236,10 @@ func (s *Session) settle() {
 		c.Unnamed = 0
 	}
 	c.Generation = s.ctxGen
-	if s.seqUser && c.SequenceOwner != s {
+	if s.readsSequences() && !s.ownsSequences(c) {
 		// Another session's nextval() must not show in this one's currval().
 		sql += "DISCARD SEQUENCES;"
+		s.ownSequences(c)
 	}
 	if have, _ := c.Settings.(*settings); !sameSettings(have, s.set) {
 		sql += transition(have, s.set)
@@ -267,8 +262,8 @@ func (s *Session) send() {
 	if s.seqUser {
 		s.bind("currval() or lastval() is in use")
 	}
-	if u.writes || s.seqUser {
-		c.SequenceOwner = s
+	if s.leavesSequences() {
+		s.ownSequences(c)
 	}
 	if u.writes && !s.wrote {
 		s.wrote = true
