@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -47,9 +46,8 @@ type Server struct {
 	planner *planners
 	targets map[*topology.Node]backend.Target
 
-	clients    atomic.Int64 // admitted or being admitted
-	maxClients atomic.Int64 // more are refused
-	nextPID    atomic.Uint32
+	clients atomic.Int64 // admitted or being admitted
+	nextPID atomic.Uint32
 
 	mu struct {
 		sync.Mutex
@@ -77,7 +75,6 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg.Shards = runtime.NumCPU()
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, targets: map[*topology.Node]backend.Target{}}
-	s.SetMaxClients(cfg.MaxClients)
 	s.ctx, s.cancel = context.WithCancel(context.Background()) // ended by Shutdown
 	s.mu.pools = map[poolKey]*backend.Pool{}
 	s.mu.sessions = map[uint32]*client{}
@@ -243,8 +240,8 @@ func (s *Server) admit(conn net.Conn) {
 		return
 	}
 	// Only now, since a CancelRequest has to get through however many there are.
-	if most := s.maxClients.Load(); n > most {
-		refuse(a.Conn, wire.Fatal("53300", "sorry, too many clients already").WithHint("Freshet's --max-clients is %d.", most))
+	if s.cfg.MaxClients > 0 && n > int64(s.cfg.MaxClients) {
+		refuse(a.Conn, wire.Fatal("53300", "sorry, too many clients already").WithHint("Freshet's --max-clients is %d.", s.cfg.MaxClients))
 		return
 	}
 	db := s.cfg.Databases.Get(a.Database)
@@ -349,14 +346,6 @@ func (s *Server) drain(ctx context.Context) error {
 	}
 }
 
-// SetMaxClients changes Config.MaxClients. Those who are in stay. Safe for concurrent use.
-func (s *Server) SetMaxClients(n int) {
-	if n <= 0 {
-		n = math.MaxInt
-	}
-	s.maxClients.Store(int64(n))
-}
-
 // LowerFloors brings the floors of all sessions back to lsn: after a failover that lost what was beyond it.
 func (s *Server) LowerFloors(lsn consistency.LSN) {
 	s.mu.Lock()
@@ -382,7 +371,7 @@ type PoolStats struct {
 
 // Stats returns a momentary picture. Safe for concurrent use.
 func (s *Server) Stats() Stats {
-	st := Stats{Clients: s.clients.Load(), MaxConns: int(s.maxClients.Load())}
+	st := Stats{Clients: s.clients.Load(), MaxConns: s.cfg.MaxClients}
 	for _, l := range s.locals {
 		st.Shards = append(st.Shards, &l.Counters)
 	}

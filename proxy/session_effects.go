@@ -60,11 +60,7 @@ func (s *Session) applyEffects(status byte) {
 		s.bound = ""
 	}
 	if s.tx != wire.TxIdle && status == wire.TxIdle {
-		s.opts = s.optsCommit
-		if s.rolledBack() {
-			s.opts = s.optsTx
-		}
-		s.applyKey()
+		s.txEnded(!u.failed && !s.rolledBack())
 	}
 	if u.failed {
 		return

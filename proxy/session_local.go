@@ -26,6 +26,11 @@ func (s *Session) isLocal(p *router.Plan) bool {
 
 // simpleLocal answers a Query if it is one of ours. In a failed transaction Postgres shall say so.
 func (s *Session) simpleLocal(p *router.Plan) bool {
+	if s.txLocal(p) {
+		s.env.ToClient(s.answerTx(s.local.scratch[:0], p))
+		s.ready()
+		return true
+	}
 	if s.tx == wire.TxFailed {
 		return false
 	}
@@ -172,6 +177,11 @@ func (s *Session) watchSetting(name, value string, isDefault bool) {
 		if s.opaque {
 			s.bind("standard_conforming_strings is off")
 		}
+	case isolationSetting, readOnlySetting:
+		if isDefault {
+			value = reportedValue(s.reported, name, "")
+		}
+		s.txDefaults.watch(name, value)
 	case "client_encoding":
 		v := strings.ToLower(strings.Trim(value, " '\""))
 		v = strings.NewReplacer("-", "", "_", "").Replace(v)
@@ -184,7 +194,8 @@ func (s *Session) watchAll() {
 	s.searchPath, s.searchPathSet, s.ctxOK = "", false, false
 	s.opaque, s.opaqueText = false, false
 	for _, p := range s.reported {
-		if p.Name == "standard_conforming_strings" || p.Name == "client_encoding" {
+		switch p.Name {
+		case "standard_conforming_strings", "client_encoding", isolationSetting, readOnlySetting:
 			s.watchSetting(p.Name, p.Value, false)
 		}
 	}
@@ -203,7 +214,15 @@ func isOn(v string) bool {
 
 // localUnit answers an extended unit that needs no server at all.
 func (s *Session) localUnit() {
+	s.unit.own = true
 	s.queueSteps(nil)
 	s.flushLocals()
-	s.phase = phaseIdle
+	switch {
+	case !s.unit.flush:
+		s.phase = phaseIdle
+	case s.unit.failed:
+		s.phase = phaseSkipping
+	default:
+		s.answered()
+	}
 }

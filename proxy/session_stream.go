@@ -75,8 +75,7 @@ func (s *Session) streamStep(msg []byte, st *step) {
 				s.bind(plan.Binds)
 			}
 			u.effects = append(u.effects, effect{plan})
-			s.noteSequences()
-			if s.seqUser {
+			if s.usesSequenceState() {
 				s.bind("currval() or lastval() is in use")
 			}
 		}

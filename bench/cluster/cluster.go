@@ -91,8 +91,6 @@ type Cluster struct {
 	watchdog *watchdog
 	redis    *Redis
 
-	authority *Authority // nil without Options.TLS
-
 	primary   atomic.Pointer[Node]
 	databases atomic.Int32 // made by NewDatabase
 

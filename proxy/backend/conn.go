@@ -36,9 +36,7 @@ type State struct {
 	// Settings identifies the tracked settings that are in force; it is opaque here (proxy owns its meaning). nil: as at login.
 	Settings any
 	// SequenceOwner is the session whose nextval() results currval() and lastval() on this connection speak of.
-	// SequenceVersion is the owner's own count of such connections: only the last is still right.
-	SequenceOwner   any
-	SequenceVersion uint64
+	SequenceOwner any
 	// ProbeApart: transactions here aren't READ COMMITTED unless they say so, which a cache fill's probe has to know.
 	ProbeApart bool
 	// Generation is the catalog's generation when the oldest statement in Prepared was prepared.
