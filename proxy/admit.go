@@ -104,8 +104,6 @@ type Admitted struct {
 	// Welcome is the ParameterStatus list of a server after login with the client's parameters; nil for the console. The
 	// caller sends it, then BackendKeyData and ReadyForQuery. AuthenticationOk has been sent.
 	Welcome []wire.ParamStatus
-	// Unreported are settings that the server was asked for on that occasion, since it doesn't report them. They aren't for the client.
-	Unreported []wire.ParamStatus
 	// Cancel is a request to cancel. Then only it and Conn are set, and the caller closes Conn, once the request has been
 	// dealt with, without having written anything.
 	Cancel *CancelRequest
@@ -255,9 +253,7 @@ func (a *Admitter) admit(ctx context.Context, h *handshake) (*Admitted, error) {
 		Protocol: h.req.protocol,
 	}
 	if h.req.database != a.cfg.Console || a.cfg.Console == "" {
-		if admitted.Welcome, err = a.welcomes.get(ctx, id, &h.req); err == nil {
-			admitted.Welcome, admitted.Unreported = splitWelcome(admitted.Welcome)
-		} else {
+		if admitted.Welcome, err = a.welcomes.get(ctx, id, &h.req); err != nil {
 			return nil, err
 		}
 	}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"slices"
 	"time"
 
 	"github.com/freshet/freshet/consistency"
@@ -60,7 +59,7 @@ const protocol32 = 3<<16 | 2
 // start begins the session, on the loop.
 func (c *client) start(a *Admitted, db *Database) {
 	s := c.srv
-	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params, slices.Concat(a.Welcome, a.Unreported))
+	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params, a.Welcome)
 	if err != nil {
 		e, ok := err.(*wire.Error)
 		if !ok {

@@ -84,6 +84,14 @@ func (o options) with(name, value string) (options, error) {
 	return o, nil
 }
 
+// changed returns the options after a SET or, if t is nil, RESET.
+func (o options) changed(name string, t *trackedSetting, defaults options) (options, error) {
+	if t == nil {
+		return o.reset(name, defaults)
+	}
+	return o.with(name, t.value)
+}
+
 // reset returns the options with one, or with name "" all, as in defaults.
 func (o options) reset(name string, defaults options) (options, error) {
 	switch name {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"strings"
 	"time"
 
 	"github.com/freshet/freshet/cache"
@@ -88,15 +87,6 @@ type Session struct {
 	phase phase
 	in    []byte // bytes of the client that wait for their turn
 	tx    byte   // transaction status that the client was last told
-	open  bool   // part of an extended unit has been answered, its Sync hasn't come
-
-	held              heldTx
-	txDefaults        txDefaults
-	serverTx          byte  // transaction status that the server connection in hand was last in
-	onReplica         bool  // the transaction is on a replica
-	poisoned          bool  // the transaction has failed without the server connection knowing
-	readOnlyAtPrimary bool  // a READ ONLY transaction has needed the primary before
-	ghost             ghost // the unnamed portal as it would be in the transaction that is held back
 
 	cons   *consistency.Session
 	ownKey string // session_key in force; "" for the connection itself
@@ -105,21 +95,20 @@ type Session struct {
 	base       *settings // from the startup packet
 	set        *settings // in force
 	defaults   options   // of freshet.*, as RESET makes them
-	reported   []wire.ParamStatus
-	startup    []wire.Param // base, as it came
-	opts       options      // freshet.* in force
-	optsTx     options      // as they were when the transaction began
-	optsCommit options      // what they are to be once it commits: SET LOCAL left out
-	keyPrefix  []byte       // of cache keys: what the session contributes; nil: to be worked out
+	opts       options   // freshet.* in force
+	txSettings transactionSettings
+	loginRole  string             // what role is by default, if not none
+	reported   []wire.ParamStatus // what a server said at login with base
+	told       []wire.ParamStatus // what the client was told last
+	toldOwn    bool               // told isn't shared with reported any more
+	keyPrefix  []byte             // of cache keys: what the session contributes; nil: to be worked out
 
-	searchPath    string // the session's own, if searchPathSet
-	searchPathSet bool
-	opaque        bool // the lexer's rules don't hold in this session: standard_conforming_strings is off
-	opaqueText    bool // … nor for texts beyond ASCII: client_encoding isn't UTF8
-	ctx           router.Context
-	ctxID         router.Fingerprint
-	ctxGen        uint64
-	ctxOK         bool
+	opaque     bool // the lexer's rules don't hold in this session: standard_conforming_strings is off
+	opaqueText bool // … nor for texts beyond ASCII: client_encoding isn't UTF8
+	ctx        router.Context
+	ctxID      router.Fingerprint
+	ctxGen     uint64
+	ctxOK      bool
 
 	bound   string // why the session keeps its server connection; "": it doesn't
 	seqUser bool   // has asked for currval() or lastval()
@@ -163,12 +152,6 @@ type unit struct {
 	simple      bool   // Query or FunctionCall
 	steps       []step // of an extended unit
 	hasSync     bool   // its Sync has come
-	flush       bool   // it is the part of one up to a Flush, that can be answered as if there were a Sync
-	own         bool   // it is answered by Freshet alone
-	leaves      bool   // it is answered outside of the transaction that is held back
-	began       bool   // what begins the transaction has been sent with it
-	executes    int    // Execute messages in it
-	unknown     bool   // … and one of a portal that nothing is known about
 	streaming   bool   // it is passed on as it comes
 	begun       bool   // something of it has been sent
 	skipping    bool   // the server skips to Sync
@@ -180,7 +163,12 @@ type unit struct {
 	binds       string // the session has to be bound, because …
 	provisional bool   // … but only if the statement succeeds
 	effects     []effect
-	reported    []wire.ParamStatus // settings whose new values the server has reported
+	settings    *settings // in force when it began
+	reported    []string  // settings whose new values the server has reported
+	completed   int       // statements of the string that have succeeded
+	rewriting   *rewriting
+	discarded   bool // DISCARD ALL has succeeded
+	replace     *wire.Error
 
 	read     bool // may be repeated as long as nothing was sent to the client
 	sent     bool // the client has got something of the answer
@@ -210,14 +198,14 @@ type unit struct {
 type portal struct {
 	name string
 	st   *statement
+	args []router.Assignment // what it will set
 }
 
 // expect is a reply that is due from the server, or one of ours that has to wait for its turn (HAZARD 1).
 type expect struct {
 	kind      expectKind
 	swallow   bool         // ours: the client doesn't get it
-	begins    bool         // it belongs to the BEGIN that was held back
-	poison    bool         // it makes a transaction fail that has failed already
+	own       bool         // … but it is part of the unit: if it fails, so does the unit
 	prepared  uint64       // exParse: the number of what will then be prepared on the server
 	st        *statement   // exParse, exLocal: the statement
 	name      string       // … and what the client calls it
@@ -226,8 +214,10 @@ type expect struct {
 	sync      bool         // exLocal: ReadyForQuery
 	local     []byte       // exLocal: the bytes
 	execute   *router.Plan // exLocal: executes one of our own statements
-	step      int          // exBind: which of the unit's steps
-	replace   *wire.Error  // for the error that is expected
+	plan      *router.Plan // exExecute: of what is executed
+	args      []router.Assignment
+	step      int         // exBind: which of the unit's steps
+	replace   *wire.Error // for the error that is expected
 }
 
 type expectKind uint8
@@ -253,12 +243,12 @@ type effect struct {
 // NewSession makes the session of an admitted client. The startup settings of params are in force; reported is what a server said
 // about settings when it was logged in to with them.
 func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user string, params []wire.Param, reported []wire.ParamStatus) (*Session, error) {
-	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle, serverTx: wire.TxIdle}
+	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle}
 	s.cons = shared.NewConsistency()
 	s.defaults = shared.Defaults
-	s.reported = reported
-	s.startup = params
+	s.reported, s.told = reported, reported
 	if snap := db.Catalog(); snap != nil {
+		s.loginRole, _ = snap.DefaultSetting(user, "role")
 		// ALTER ROLE … SET, ALTER DATABASE … SET.
 		for _, name := range optionNames {
 			if v, ok := snap.DefaultSetting(user, name); ok {
@@ -280,44 +270,18 @@ func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user s
 		}
 		value := p.Value
 		if p.Name == dateStyle {
-			value = reportedValue(reported, dateStyle, value)
+			value = s.dateStyleOf(nil)
 		}
-		list = append(list, trackedSetting{p.Name, setConfigSQL(p.Name, value)})
+		list = append(list, trackedSetting{name: p.Name, value: value})
 	}
 	s.opts = s.defaults
-	s.base = newSettings(dedupe(list))
-	s.watchAll()
+	s.base = newSettings(list)
 	s.set = s.base
+	for _, p := range reported {
+		s.tell(p.Name, p.Value)
+	}
 	s.applyKey()
 	return s, nil
-}
-
-// dateStyle is the setting that is made of two: setting one of them leaves the other as it was. So what was said isn't
-// enough to make it again elsewhere; what the server reported is.
-const dateStyle = "datestyle"
-
-func reportedValue(reported []wire.ParamStatus, name, otherwise string) string {
-	for _, p := range reported {
-		if strings.EqualFold(p.Name, name) {
-			return p.Value
-		}
-	}
-	return otherwise
-}
-
-// dedupe keeps the last of each name, as Postgres does with a startup packet.
-func dedupe(list []trackedSetting) []trackedSetting {
-	var out []trackedSetting
-	for i, t := range list {
-		again := false
-		for _, u := range list[i+1:] {
-			again = again || u.name == t.name
-		}
-		if !again {
-			out = append(out, t)
-		}
-	}
-	return out
 }
 
 // Bound returns why the session is bound to its server connection; "" if it isn't.
@@ -327,9 +291,7 @@ func (s *Session) Bound() string { return s.bound }
 func (s *Session) LowerFloor(lsn consistency.LSN) { s.cons.LowerFloor(lsn) }
 
 // Idle says whether the session is between two units and outside of a transaction.
-func (s *Session) Idle() bool {
-	return s.phase == phaseIdle && s.tx == wire.TxIdle && !s.open && len(s.in) == 0
-}
+func (s *Session) Idle() bool { return s.phase == phaseIdle && s.tx == wire.TxIdle && len(s.in) == 0 }
 
 // ClientData brings bytes of the client.
 func (s *Session) ClientData(p []byte) {
@@ -493,7 +455,6 @@ func (s *Session) nextUnit(p []byte) int {
 		s.begin()
 		s.unit.simple = true
 		s.unnamed = nil // as Postgres does
-		s.ghost.st, s.held.portal = nil, false
 		s.simple(p[:n])
 		return n
 	case wire.MsgFunctionCall:
@@ -523,9 +484,8 @@ func (s *Session) nextUnit(p []byte) int {
 // begin starts a unit.
 func (s *Session) begin() {
 	s.endOverlay()
-	if s.tx == wire.TxIdle && !s.open {
+	if s.tx == wire.TxIdle {
 		s.portals = s.portals[:0]
-		s.ghost.st = nil
 	}
 	u := &s.unit
 	buf, steps, effects, key, number := u.buf, u.steps, u.effects, u.key, u.number
@@ -535,7 +495,7 @@ func (s *Session) begin() {
 	if cap(steps) > 64 {
 		steps = nil
 	}
-	*u = unit{buf: buf[:0], steps: steps[:0], effects: effects[:0], key: key[:0], number: number + 1}
+	*u = unit{buf: buf[:0], steps: steps[:0], effects: effects[:0], key: key[:0], number: number + 1, settings: s.set}
 	s.cancelled = false
 }
 
@@ -548,20 +508,12 @@ func (s *Session) hold(p []byte) {
 
 // ready ends a unit that was answered without a server.
 func (s *Session) ready() {
+	if s.tx == wire.TxIdle {
+		s.settingsEnd(!s.unit.failed)
+	}
 	s.local.scratch = wire.AppendReadyForQuery(s.local.scratch[:0], s.tx)
 	s.env.ToClient(s.local.scratch)
 	s.phase = phaseIdle
-	s.open = false
-}
-
-// answered ends a unit, or the part of one, that was answered without a server.
-func (s *Session) answered() {
-	if s.unit.flush {
-		s.phase = phaseIdle
-		s.open = true
-		return
-	}
-	s.ready()
 }
 
 // fail ends the unit with an error of ours that happened before anything of it was done.
@@ -569,7 +521,6 @@ func (s *Session) fail(err *wire.Error) {
 	s.endFlight()
 	s.last = lastAnswer{source: sourceNone, reason: reasonError}
 	s.env.ToClient(err.AppendTo(s.local.scratch[:0]))
-	s.failTx()
 	if s.unit.simple || s.unit.hasSync {
 		s.ready()
 		return

@@ -16,10 +16,8 @@ func (s *Session) mayCache(plan *router.Plan, clockWord bool) bool {
 		u.reason, u.detail = reasonNotCacheable, plan.Reason
 	case s.shared.CacheOff:
 		u.reason = reasonCacheOff
-	case s.tx != wire.TxIdle && !u.leaves:
+	case s.tx != wire.TxIdle:
 		u.reason = reasonTransaction
-	case !s.txDefaults.plain():
-		u.reason, u.detail = reasonNotCacheable, "the isolation level is SERIALIZABLE"
 	case s.bound != "":
 		u.reason, u.detail = reasonBound, s.bound
 	case u.hint.Cache == router.CacheOff || (s.opts.cacheOff && u.hint.Cache == router.CacheUnset):
@@ -151,8 +149,6 @@ func (s *Session) hit(e *cache.Entry) {
 	u := &s.unit
 	if u.simple {
 		s.env.ToClient(e.RowDesc)
-		s.env.ToClient(e.Rows)
-		s.env.ToClient(e.Complete)
 	} else {
 		for i := range u.steps {
 			switch st := &u.steps[i]; st.typ {
@@ -163,23 +159,19 @@ func (s *Session) hit(e *cache.Entry) {
 				s.env.ToClient(bindComplete)
 			case wire.MsgDescribe:
 				s.env.ToClient(e.RowDesc)
-			case wire.MsgExecute:
-				s.env.ToClient(e.Rows)
-				s.env.ToClient(e.Complete)
-			case wire.MsgClose:
-				s.env.ToClient(closeComplete)
 			}
 		}
 		s.endOverlay()
 	}
+	s.env.ToClient(e.Rows)
+	s.env.ToClient(e.Complete)
 	s.last = lastAnswer{source: sourceL1, reason: reasonCached, position: e.Position}
 	if u.waited {
 		s.last.source, s.last.reason = sourceFlight, reasonShared
 		s.local.Counters.FlightShared.Add(1)
 	}
 	s.local.Counters.HitL1.Add(1)
-	s.noteLeft()
-	s.answered()
+	s.ready()
 }
 
 var (

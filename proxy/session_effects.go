@@ -1,14 +1,17 @@
 package proxy
 
 import (
-	"bytes"
+	"slices"
+	"strings"
 
 	"github.com/freshet/freshet/proxy/wire"
-	"github.com/freshet/freshet/router"
 )
 
 // prepared notes that a Parse has succeeded, on the server connection and for the client.
 func (s *Session) prepared(e *expect) {
+	if e.own {
+		return
+	}
 	if e.prepared == 0 {
 		s.conn.Unnamed = 0
 	} else {
@@ -53,128 +56,115 @@ func (s *Session) closeStatement(name string) {
 	}
 }
 
-// applyEffects does to the session what its statements have done on the server, now that they are known to have succeeded.
-func (s *Session) applyEffects(status byte) {
-	u := &s.unit
-	if u.failed && u.provisional {
-		s.bound = ""
-	}
-	if s.tx != wire.TxIdle && status == wire.TxIdle {
-		s.txEnded(!u.failed && !s.rolledBack())
-	}
-	if u.failed {
-		return
-	}
-	for _, e := range u.effects {
-		p := e.plan
-		switch p.Kind {
-		case router.KindSet, router.KindReset:
-			s.settingChanged(p)
-		case router.KindDiscard:
-			if p.Unbinds {
-				s.discardAll()
-			}
-		case router.KindDeallocate:
-			if p.Name == "" {
-				clear(s.conn.Prepared)
-				s.forgetStatements()
-			}
-		}
-	}
-}
-
-// rolledBack says whether the transaction that has just ended was undone.
-func (s *Session) rolledBack() bool {
-	for _, e := range s.unit.effects {
-		if e.plan.Kind == router.KindRollback {
-			return true
-		}
-	}
-	return s.tx == wire.TxFailed
-}
-
-func (s *Session) settingChanged(p *router.Plan) {
-	set := p.Set
-	if set == nil || set.IsLocal || isFreshet(set.Name) {
-		return
-	}
-	have, _ := s.conn.Settings.(*settings)
-	switch {
-	case p.Kind == router.KindReset && set.All:
-		s.set = s.base
-		s.conn.Settings = (*settings)(nil)
-		s.opts = s.defaults
-		s.applyKey()
-		s.watchAll()
-	case set.Default:
-		s.set = s.set.with(set.Name, s.base.get(set.Name))
-		s.conn.Settings = have.with(set.Name, "")
-		s.watchSetting(set.Name, "", true)
-		for _, p := range s.startup {
-			if p.Name == set.Name {
-				s.watchSetting(p.Name, p.Value, false)
-			}
-		}
-	default:
-		sql := set.SQL
-		if set.Name == dateStyle {
-			if v := reportedValue(s.unit.reported, dateStyle, ""); v != "" {
-				sql = setConfigSQL(dateStyle, v)
-			} else if old := s.set.get(dateStyle); old != "" {
-				sql = old // it hasn't changed
-			}
-		}
-		s.set = s.set.with(set.Name, sql)
-		s.conn.Settings = have.with(set.Name, sql)
-		s.watchSetting(set.Name, set.Value, false)
-	}
-	s.keyPrefix = nil
-}
-
 // discardAll follows DISCARD ALL: nothing of the session is left on the server connection.
 func (s *Session) discardAll() {
 	s.forgetStatements()
 	s.unnamed = nil
-	s.set = s.base
-	s.conn.Settings = (*settings)(nil)
+	s.touch() // it doesn't run in a transaction block, so that this is the whole transaction
+	s.force(variables{s.set.undone(s.base), s.defaults})
+	s.txSettings.kept = s.variables()
+	s.unit.discarded = true
 	clear(s.conn.Prepared)
 	s.conn.Unnamed = 0
 	s.conn.SequenceOwner = nil
 	s.bound = ""
 	s.seqUser = false
-	s.opts = s.defaults
-	s.applyKey()
-	s.watchAll()
-	s.keyPrefix = nil
+}
+
+// unitSettled is called when the unit's last ReadyForQuery has come: what its statements have done holds, or is undone.
+func (s *Session) unitSettled(status byte) {
+	u := &s.unit
+	if u.failed && u.provisional {
+		s.bound = ""
+	}
+	before := u.settings
+	if status == wire.TxIdle {
+		s.settingsEnd(!u.failed)
+	}
+	if u.discarded {
+		// The server has its own defaults now; the session, those with which it began.
+		noteSettings(s.conn, nil)
+		for _, p := range s.reported {
+			s.tell(p.Name, p.Value)
+		}
+		return
+	}
+	noteSettings(s.conn, s.set)
+	if u.failed || status == wire.TxFailed || s.bound != "" {
+		return
+	}
+	for _, name := range u.reported {
+		if !s.explained(name, before) {
+			s.bind("a statement changed the setting " + name)
+			return
+		}
+	}
+}
+
+// explained says whether a report of a setting's new value can be due to what is known to have been set since before.
+func (s *Session) explained(name string, before *settings) bool {
+	differ := func(name string) bool {
+		a, b := before.get(name), s.set.get(name)
+		return a != b && (a == nil || b == nil || *a != *b)
+	}
+	switch name {
+	case "in_hot_standby":
+		return true
+	case "is_superuser", "session_authorization":
+		return differ("role") || differ("session_authorization")
+	}
+	return differ(name)
 }
 
 // parameterStatus takes a report of a setting's new value.
 func (s *Session) parameterStatus(msg []byte) {
 	e := s.head()
-	if e != nil && e.swallow || s.unit.retrying {
+	u := &s.unit
+	if e != nil && e.swallow || u.retrying || u.discarded {
 		return // of our own doing: the client knows its settings
 	}
-	s.toClientQuietly(msg)
-	name, value, _ := bytes.Cut(wire.Body(msg), []byte{0})
-	if string(name) == "standard_conforming_strings" || string(name) == "client_encoding" {
-		s.watchSetting(string(name), string(bytes.TrimRight(value, "\x00")), false)
-	}
-	if e == nil {
+	name, value, err := wire.DecodeParameterStatus(wire.Body(msg))
+	if err != nil {
 		return
 	}
-	s.unit.reported = append(s.unit.reported, wire.ParamStatus{Name: string(name), Value: string(bytes.TrimRight(value, "\x00"))})
-	if s.bound != "" {
-		return
+	s.tell(string(name), string(value))
+	if e != nil {
+		u.reported = append(u.reported, lowerASCII(string(name)))
 	}
-	// A setting has changed: by a SET, which is tracked; at the end of a transaction; or by something that isn't understood.
-	for _, ef := range s.unit.effects {
-		switch ef.plan.Kind {
-		case router.KindSet, router.KindReset, router.KindDiscard, router.KindCommit, router.KindRollback, router.KindRollbackTo:
+}
+
+// tell sends the client a setting's value, if it is another than it was told last.
+func (s *Session) tell(name, value string) {
+	switch lowerASCII(name) {
+	case "standard_conforming_strings":
+		s.opaque = !isOn(value)
+		if s.opaque {
+			s.bind("standard_conforming_strings is off")
+		}
+	case "client_encoding":
+		s.opaqueText = !isUTF8(value)
+	}
+	for i := range s.told {
+		if s.told[i].Name != name {
+			continue
+		}
+		if s.told[i].Value == value {
 			return
 		}
-	}
-	if string(name) == "in_hot_standby" || s.tx != wire.TxIdle && s.unit.failed {
+		if !s.toldOwn {
+			s.told, s.toldOwn = slices.Clone(s.told), true
+		}
+		s.told[i].Value = value
+		s.toClientQuietly(wire.AppendParameterStatus(nil, name, value))
 		return
 	}
-	s.bind("a statement changed the setting " + string(name))
+	s.told, s.toldOwn = append(slices.Clone(s.told), wire.ParamStatus{Name: name, Value: value}), true
+	s.toClientQuietly(wire.AppendParameterStatus(nil, name, value))
+}
+
+// isUTF8 says whether a client_encoding is UTF8 by any of its names.
+func isUTF8(value string) bool {
+	v := strings.ToLower(strings.Trim(value, " '\""))
+	v = strings.NewReplacer("-", "", "_", "").Replace(v)
+	return v == "utf8" || v == "unicode"
 }

@@ -11,9 +11,7 @@ import (
 // localError is an error of a statement of ours in an extended unit: what follows up to Sync is skipped.
 func (s *Session) localError(err *wire.Error) {
 	s.toClient(err.AppendTo(nil))
-	if s.unit.own {
-		s.unit.failed = true
-		s.failTx()
+	if s.conn == nil {
 		for e := s.head(); e != nil && !e.sync; e = s.head() {
 			s.pop()
 		}
@@ -28,7 +26,9 @@ func (s *Session) serverError(e *expect, msg []byte) {
 	u := &s.unit
 	body := wire.Body(msg)
 	code := wire.ErrorField(body, 'C')
-	s.conn.Unnamed = 0
+	if e.kind == exParse && (e.prepared == 0 || e.st != nil && e.st.name == "") {
+		s.conn.Unnamed = 0 // a Parse drops it even if it fails
+	}
 	s.local.Counters.Errors.Add(1)
 	if s.phase == phaseSettling {
 		// Not the client's statement failed, but one of the settings that it needs.
@@ -38,15 +38,7 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		}
 		return
 	}
-	if e.begins && !s.mayRetry(code) {
-		s.beginFailed(msg)
-		return
-	}
-	if e.poison {
-		s.skipToSync()
-		return
-	}
-	if e.swallow && e.st == nil && !e.begins && e.kind != exQuery {
+	if e.swallow && e.st == nil && !e.own && e.kind != exQuery {
 		s.probeFailed(msg)
 		return
 	}
@@ -66,7 +58,7 @@ func (s *Session) serverError(e *expect, msg []byte) {
 	if e.replace != nil {
 		s.toClient(e.replace.AppendTo(nil))
 	} else {
-		s.toClient(s.withClientNames(e, msg))
+		s.toClient(s.asClientKnows(e, msg))
 	}
 	s.copyEnded()
 	if e.kind != exQuery {
@@ -99,6 +91,23 @@ func (s *Session) probeFailed(msg []byte) {
 	}
 	u.alone = false
 	u.retrying = true
+}
+
+// asClientKnows gives an error of the server, or a notice, the names and positions by which the client knows things.
+func (s *Session) asClientKnows(ex *expect, msg []byte) []byte {
+	if r := s.unit.rewriting; r != nil && ex.kind == exQuery {
+		if e, err := wire.DecodeError(wire.Body(msg)); err == nil {
+			e = r.asOriginal(e)
+			if msg[0] == wire.MsgNoticeResponse {
+				return wire.AppendNoticeResponse(nil, e)
+			}
+			msg = e.AppendTo(nil)
+		}
+	}
+	if msg[0] == wire.MsgNoticeResponse {
+		return msg
+	}
+	return s.withClientNames(ex, msg)
 }
 
 // withClientNames gives prepared statements in an error the names by which the client knows them.
@@ -161,10 +170,9 @@ func (s *Session) mayRetry(code []byte) bool {
 func (s *Session) finish(leftover bool) {
 	u := &s.unit
 	c := s.conn
-	tx := s.serverTx
 	if s.phase == phaseOrphan {
 		s.drop()
-		if leftover || tx != wire.TxIdle || s.bound != "" {
+		if leftover || s.tx != wire.TxIdle || s.bound != "" {
 			c.Discard() // which rolls back at once
 		} else {
 			c.Release()
@@ -175,7 +183,7 @@ func (s *Session) finish(leftover bool) {
 	if u.retrying {
 		u.retrying = false
 		s.drop()
-		if leftover || tx != wire.TxIdle {
+		if leftover {
 			c.Discard()
 		} else {
 			c.Release()
@@ -185,14 +193,14 @@ func (s *Session) finish(leftover bool) {
 		return
 	}
 	switch {
-	case tx != wire.TxIdle && !u.leaves || s.bound != "":
+	case s.tx != wire.TxIdle || s.bound != "":
 		if s.inBody > 0 {
 			s.serverBroken("the end of a COPY before its data was over")
 			return
 		}
 	default:
 		s.drop()
-		if leftover || s.inBody > 0 || tx != wire.TxIdle {
+		if leftover || s.inBody > 0 {
 			s.inBodyDropped = s.inBody > 0
 			c.Discard()
 		} else {
@@ -200,9 +208,6 @@ func (s *Session) finish(leftover bool) {
 		}
 	}
 	s.phase = phaseIdle
-	if u.flush && u.failed {
-		s.phase = phaseSkipping
-	}
 	s.pump()
 }
 
@@ -210,9 +215,6 @@ func (s *Session) finish(leftover bool) {
 func (s *Session) again() {
 	u := &s.unit
 	u.failed, u.sent = false, false
-	if u.began {
-		u.began, s.held.on = false, true
-	}
 	s.local.Counters.Retries.Add(1)
 	s.phase = phaseIdle
 	s.run()
@@ -374,7 +376,6 @@ func (s *Session) drop() {
 		s.conn.ResumeRead()
 	}
 	s.conn, s.node = nil, nil
-	s.serverTx, s.onReplica, s.poisoned = wire.TxIdle, false, false
 	s.q, s.qHead = s.q[:0], 0
 	s.part, s.body = nil, 0
 }

@@ -26,16 +26,18 @@ func (s *Session) isLocal(p *router.Plan) bool {
 
 // simpleLocal answers a Query if it is one of ours. In a failed transaction Postgres shall say so.
 func (s *Session) simpleLocal(p *router.Plan) bool {
-	if s.txLocal(p) {
-		s.env.ToClient(s.answerTx(s.local.scratch[:0], p))
-		s.ready()
-		return true
-	}
 	if s.tx == wire.TxFailed {
 		return false
 	}
 	if !s.isLocal(p) {
 		return false
+	}
+	if err := s.checkLocal(p); err != nil && s.tx != wire.TxIdle {
+		// The transaction has to fail, too.
+		s.hold(wire.AppendQuery(nil, refused))
+		s.unit.replace = err
+		s.run()
+		return true
 	}
 	out, err := s.answerLocal(s.local.scratch[:0], p, true)
 	if err != nil {
@@ -72,25 +74,34 @@ func (s *Session) answerLocal(out []byte, p *router.Plan, describe bool) ([]byte
 	if p.Kind == router.KindReset {
 		tag = "RESET"
 	}
-	change := func(o options) (options, error) {
-		if p.Kind == router.KindReset || p.Set.Default {
-			return o.reset(p.Set.Name, s.defaults)
-		}
-		return o.with(p.Set.Name, p.Set.Value)
+	if err := s.checkLocal(p); err != nil {
+		return out, err
 	}
-	o, err := change(s.opts)
-	if err != nil {
-		return out, err.(*wire.Error)
-	}
-	switch {
-	case s.tx == wire.TxActive && !p.Set.IsLocal:
-		s.optsCommit, _ = change(s.optsCommit)
-	case s.tx == wire.TxIdle && p.Set.IsLocal:
-		o = s.opts // ends with this statement
-	}
-	s.opts = o
-	s.applyKey()
+	s.localSetting(p.Set)
 	return wire.AppendCommandComplete(out, tag), nil
+}
+
+// checkLocal says why one of our own statements can't be executed.
+func (s *Session) checkLocal(p *router.Plan) *wire.Error {
+	var err error
+	switch p.Kind {
+	case router.KindShow:
+		if _, ok := s.showLocal(p.Show); !ok {
+			return unknownSetting(p.Show)
+		}
+	case router.KindSet:
+		if !p.Set.Default {
+			_, err = s.opts.with(p.Set.Name, p.Set.Value)
+		} else {
+			_, err = s.opts.reset(p.Set.Name, s.defaults)
+		}
+	case router.KindReset:
+		_, err = s.opts.reset(p.Set.Name, s.defaults)
+	}
+	if err != nil {
+		return err.(*wire.Error)
+	}
+	return nil
 }
 
 func unknownSetting(name string) *wire.Error {
@@ -166,44 +177,6 @@ func (s *Session) hintNotice(text []byte) {
 	})))
 }
 
-// watchSetting notes what a setting in force means for reading the session's texts.
-func (s *Session) watchSetting(name, value string, isDefault bool) {
-	switch name {
-	case "search_path":
-		s.searchPath, s.searchPathSet = value, !isDefault
-		s.ctxOK = false
-	case "standard_conforming_strings":
-		s.opaque = !isDefault && !isOn(value)
-		if s.opaque {
-			s.bind("standard_conforming_strings is off")
-		}
-	case isolationSetting, readOnlySetting:
-		if isDefault {
-			value = reportedValue(s.reported, name, "")
-		}
-		s.txDefaults.watch(name, value)
-	case "client_encoding":
-		v := strings.ToLower(strings.Trim(value, " '\""))
-		v = strings.NewReplacer("-", "", "_", "").Replace(v)
-		s.opaqueText = !isDefault && v != "utf8" && v != "unicode"
-	}
-}
-
-// watchAll does so for all settings of the startup packet, and forgets the others.
-func (s *Session) watchAll() {
-	s.searchPath, s.searchPathSet, s.ctxOK = "", false, false
-	s.opaque, s.opaqueText = false, false
-	for _, p := range s.reported {
-		switch p.Name {
-		case "standard_conforming_strings", "client_encoding", isolationSetting, readOnlySetting:
-			s.watchSetting(p.Name, p.Value, false)
-		}
-	}
-	for _, p := range s.startup {
-		s.watchSetting(p.Name, p.Value, false)
-	}
-}
-
 func isOn(v string) bool {
 	switch strings.ToLower(strings.Trim(v, " '\"")) {
 	case "on", "true", "yes", "1", "t", "y":
@@ -214,15 +187,7 @@ func isOn(v string) bool {
 
 // localUnit answers an extended unit that needs no server at all.
 func (s *Session) localUnit() {
-	s.unit.own = true
 	s.queueSteps(nil)
 	s.flushLocals()
-	switch {
-	case !s.unit.flush:
-		s.phase = phaseIdle
-	case s.unit.failed:
-		s.phase = phaseSkipping
-	default:
-		s.answered()
-	}
+	s.phase = phaseIdle
 }

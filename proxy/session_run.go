@@ -27,23 +27,11 @@ func (s *Session) run() {
 		s.bind(u.binds)
 		u.provisional = u.plan != nil && u.plan.Kind == router.KindInvalid && s.tx == wire.TxIdle
 	}
-	if s.tx != wire.TxIdle {
-		for _, e := range u.effects {
-			// What ROLLBACK would undo isn't tracked.
-			if k := e.plan.Kind; (k == router.KindSet && !e.plan.Set.IsLocal || k == router.KindReset) && !s.isLocal(e.plan) {
-				s.bind("SET in a transaction")
-			}
-		}
-	}
 	if s.usesSequenceState() {
 		s.seqUser = true
 	}
-	u.read = !u.writes && !u.primary && (s.tx == wire.TxIdle || s.held.on && s.tx == wire.TxActive) && s.bound == "" && !u.streaming
+	u.read = !u.writes && !u.primary && s.tx == wire.TxIdle && s.bound == "" && !u.streaming
 	if s.conn != nil {
-		if s.onReplica && s.tx == wire.TxActive && !s.replicaToo() {
-			s.refuseOnReplica()
-			return
-		}
 		s.heldReason()
 		s.send()
 		return
@@ -100,9 +88,6 @@ func (s *Session) heldReason() {
 		u.reason, u.detail = reasonBound, s.bound
 	case s.tx != wire.TxIdle:
 		u.reason, u.detail = reasonTransaction, ""
-		if s.onReplica {
-			u.detail = "READ ONLY"
-		}
 	}
 }
 
@@ -125,8 +110,6 @@ func (s *Session) chooseNode() *topology.Node {
 	case s.bound != "":
 		u.reason, u.detail = reasonBound, s.bound
 		return primary
-	case s.held.on && !u.leaves:
-		return s.chooseTxNode()
 	case u.writes:
 		u.reason, u.detail = reasonWrite, ""
 		if u.plan != nil {
@@ -143,9 +126,6 @@ func (s *Session) chooseNode() *topology.Node {
 		return primary
 	case route == router.RoutePrimary:
 		u.reason, u.detail = reasonRoute, ""
-		return primary
-	case !s.txDefaults.plain():
-		u.reason, u.detail = reasonOnPrimary, "the isolation level is SERIALIZABLE"
 		return primary
 	}
 	now := s.env.Now()
@@ -258,10 +238,8 @@ func (s *Session) settle() {
 		// Another session's nextval() must not show in this one's currval().
 		sql += "DISCARD SEQUENCES;"
 	}
-	if have, _ := c.Settings.(*settings); !sameSettings(have, s.set) {
-		sql += transition(have, s.set)
-		c.Settings = s.set
-	}
+	sql += transition(c, s.set)
+	noteSettings(c, s.set)
 	if sql == "" {
 		s.send()
 		return
@@ -282,7 +260,7 @@ func (s *Session) send() {
 	if u.writes || s.seqUser {
 		c.SequenceOwner = s
 	}
-	if u.writes && !s.wrote && !s.onReplica {
+	if u.writes && !s.wrote {
 		s.wrote = true
 		s.cons.WriteBegan()
 	}
@@ -293,22 +271,19 @@ func (s *Session) send() {
 	if u.filling {
 		s.queueProbe()
 	}
-	if s.held.on && !u.leaves {
-		s.queueBegin()
-		s.poisoned = s.tx == wire.TxFailed
-	}
-	if s.poisoned {
-		s.queuePoison()
-	}
 	s.phase = phaseRunning
 	u.begun = true
 	if u.simple {
-		s.local.out = append(s.local.out, u.buf...)
-		s.expect(expect{kind: exQuery})
+		if u.rewriting != nil {
+			s.local.out = wire.AppendQuery(s.local.out, string(u.rewriting.text))
+		} else {
+			s.local.out = append(s.local.out, u.buf...)
+		}
+		s.expect(expect{kind: exQuery, plan: u.plan, replace: u.replace})
 		c.Unnamed = 0 // a Query drops the unnamed statement
 	} else {
 		s.queueSteps(c)
-		if !u.hasSync && !u.flush {
+		if !u.hasSync {
 			s.phase = phaseStreaming
 		}
 	}
@@ -362,7 +337,6 @@ func (s *Session) expect(e expect) { s.q = append(s.q, e) }
 // queueSteps appends the steps of the extended unit to the shard's out buffer and queues the replies that are due. c is nil
 // when the unit is Freshet's alone.
 func (s *Session) queueSteps(c *backend.Conn) {
-	s.ghost.now = s.ghost.st
 	for i := range s.unit.steps {
 		s.stepNow = i
 		s.queueStep(c, &s.unit.steps[i], s.unit.buf)
@@ -406,9 +380,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = s.ensurePrepared(c, st.st, out)
 			out, _ = wire.AppendBindAs(out, b, b.Portal, []byte(st.st.name))
 			s.expect(expect{kind: exBind, step: s.stepNow})
-		}
-		if len(b.Portal) == 0 {
-			s.ghost.now, s.ghost.st = nil, nil
+			s.setPortalArgs(b, st.plan)
 		}
 	case wire.MsgDescribe:
 		switch {
@@ -423,20 +395,28 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = wire.AppendDescribe(out, wire.ObjectStatement, st.st.name)
 			s.expect(expect{kind: exDescribeStatement})
 		default:
-			out = append(s.raise(c, msg, out), msg...)
+			out = append(out, msg...)
 			s.expect(expect{kind: exDescribePortal})
 		}
 	case wire.MsgExecute:
 		if local != nil {
+			if err := s.checkLocal(local); err != nil && c != nil {
+				out = s.poison(out) // the server has to skip what follows, too
+				s.expect(expect{kind: exParse, replace: err})
+				break
+			}
 			s.expect(expect{kind: exLocal, execute: local})
 			break
 		}
-		out = append(s.raise(c, msg, out), msg...)
-		s.expect(expect{kind: exExecute})
-	case wire.MsgClose:
-		if m, _ := wire.DecodeClose(wire.Body(msg)); st.object == wire.ObjectPortal && len(m.Name) == 0 {
-			s.ghost.now, s.ghost.st, s.held.portal = nil, nil, false
+		out = append(out, msg...)
+		args := s.portalArgs(msg, st.plan)
+		s.expect(expect{kind: exExecute, plan: st.plan, args: args})
+		for _, set := range resets(st.plan, args) {
+			for _, sql := range corrections(s.base, set) {
+				out = s.executeOwn(out, sql)
+			}
 		}
+	case wire.MsgClose:
 		if st.object == wire.ObjectStatement || c == nil {
 			m, _ := wire.DecodeClose(wire.Body(msg))
 			s.expect(expect{kind: exLocal, local: closeComplete, name: string(m.Name), closes: st.object == wire.ObjectStatement})
@@ -452,11 +432,6 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		out = append(out, msg...)
 		s.expect(expect{kind: exSync})
 	case wire.MsgFlush:
-		if c != nil && s.unit.flush {
-			out = wire.AppendSync(out)
-			s.expect(expect{kind: exSync})
-			break
-		}
 		out = append(out, msg...)
 	}
 	s.local.out = out
@@ -469,11 +444,30 @@ func (s *Session) checkParse(out []byte, p wire.Parse, st *statement) []byte {
 	return out
 }
 
+// executeOwn appends a statement of which the client sees nothing. If it fails, so does what follows.
+func (s *Session) executeOwn(out []byte, sql string) []byte {
+	const name = "freshet_own"
+	out = wire.AppendParse(out, name, sql)
+	out = wire.AppendBind(out, name, name, nil, nil, nil)
+	out = wire.AppendExecute(out, name, 0)
+	out = wire.AppendClose(out, wire.ObjectPortal, name)
+	out = wire.AppendClose(out, wire.ObjectStatement, name)
+	s.expect(expect{kind: exParse, swallow: true, own: true})
+	s.expect(expect{kind: exBind, swallow: true, own: true})
+	s.expect(expect{kind: exExecute, swallow: true, own: true})
+	s.expect(expect{kind: exClose, swallow: true, own: true})
+	s.expect(expect{kind: exClose, swallow: true, own: true})
+	return out
+}
+
 // poison appends a message that fails on every server, in the place of one that we know to be wrong. The error is
 // replaced by the right one on its way back.
 func (s *Session) poison(out []byte) []byte {
-	return wire.AppendParse(out, "", "freshet: refused")
+	return wire.AppendParse(out, "", refused)
 }
+
+// refused is a text that every server refuses.
+const refused = "freshet: refused"
 
 func noSuchStatement(name []byte) *wire.Error {
 	if len(name) == 0 {

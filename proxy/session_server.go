@@ -204,7 +204,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		s.parameterStatus(msg)
 		return
 	case wire.MsgNoticeResponse:
-		if s.passes() || (s.head() == nil && s.phase != phaseOrphan) {
+		if e := s.head(); e != nil && s.passes() {
+			s.toClientQuietly(s.asClientKnows(e, msg))
+		} else if s.head() == nil && s.phase != phaseOrphan {
 			s.toClientQuietly(msg)
 		}
 		return
@@ -231,6 +233,15 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		}
 		return
 	}
+	if u.rewriting.hidden(u.completed) && e.kind == exQuery && !e.swallow {
+		switch typ {
+		case wire.MsgCommandComplete:
+			u.completed++
+			return
+		case wire.MsgRowDescription, wire.MsgDataRow:
+			return
+		}
+	}
 	switch typ {
 	case wire.MsgDataRow:
 		if e.kind == exProbe {
@@ -254,14 +265,12 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		}
 	case wire.MsgCommandComplete:
 		if !e.swallow {
+			s.completed(e, msg)
 			s.toClient(msg)
 			if u.filling && !s.fill.AddComplete(msg) {
 				u.filling = false
 				s.abandonFlight()
 			}
-		}
-		if e.begins && e.kind == exExecute {
-			s.held.on = false
 		}
 		if e.kind == exExecute || e.kind == exProbe {
 			s.pop()
@@ -370,43 +379,24 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 	}
 	if s.head() != nil || u.streaming && !u.hasSync {
 		// A Query in the middle of a stream; more is to come.
-		s.serverTx = msg[wire.HeaderLen]
-		s.tx = s.serverTx
+		s.tx = msg[wire.HeaderLen]
 		s.toClient(msg)
 		return
 	}
-	s.serverTx = msg[wire.HeaderLen]
-	status := s.shownStatus(s.serverTx)
-	if s.tx == wire.TxIdle && status != wire.TxIdle {
-		s.txBegan()
-	}
-	s.applyEffects(status)
-	committed, chained := s.chained()
-	if chained && !u.failed && status != wire.TxIdle {
-		s.txEnded(committed)
-		s.endWrite()
-		s.txBegan()
-	}
+	status := msg[wire.HeaderLen]
+	s.unitSettled(status)
 	s.tx = status
-	if s.serverTx == wire.TxIdle {
+	if status == wire.TxIdle {
+		s.portals = s.portals[:0]
 		s.endWrite()
 		if !u.failed {
-			s.noteLeft()
 			s.store()
 		}
 	}
 	s.noFill()
 	s.noteAnswer()
-	s.unitOver = true
-	switch {
-	case u.flush:
-		s.open = true // the Sync was ours
-		return
-	case status != s.serverTx:
-		msg = wire.AppendReadyForQuery(s.local.scratch[:0], status)
-	}
-	s.open = false
 	s.toClient(msg)
+	s.unitOver = true
 }
 
 // settled goes on with the unit after the server connection has the session's settings.

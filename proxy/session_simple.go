@@ -64,9 +64,10 @@ func (s *Session) refreshContext() {
 		return
 	}
 	s.ctxOK, s.ctxGen = true, gen
-	s.ctx = router.Context{Role: s.user}
+	s.ctx = router.Context{Role: s.role()}
 	if snap != nil {
-		s.ctx.SearchPath = snap.EffectiveSearchPath(s.user, s.user, s.searchPath, s.searchPathSet)
+		path, set := s.set.value("search_path")
+		s.ctx.SearchPath = snap.EffectiveSearchPath(s.user, s.ctx.Role, path, set)
 	}
 	s.ctxID = s.ctx.ID()
 }
@@ -106,13 +107,13 @@ func (s *Session) simplePlanned(msg []byte, scan router.Scan, plan *router.Plan)
 	u.binds = plan.Binds
 	u.effects = append(u.effects, effect{plan})
 	u.hint = plan.Hint
-	u.leaves = s.held.on && s.mayLeave(plan, scan.ClockWord)
 	if s.mayCache(plan, scan.ClockWord) {
 		s.hashKey(queryText(msg), noParams[:2], noParams[:])
 		if s.tryCache(msg) {
 			return
 		}
 	}
+	u.rewriting = s.rewriteSimple(queryText(msg), plan)
 	s.hold(msg)
 	s.run()
 }

@@ -41,7 +41,10 @@ func (s *Session) streamNext(p []byte) int {
 		s.fatal(wire.Fatal("08P01", "invalid message format"))
 		return 0
 	}
-	if st.st != nil && s.plan(st.st) == nil {
+	if st.st != nil {
+		st.plan = s.plan(st.st)
+	}
+	if st.st != nil && st.plan == nil {
 		u.buf = append(u.buf[:0], msg...)
 		u.steps = append(u.steps[:0], st)
 		s.askPlan(st.st)
@@ -64,20 +67,19 @@ func (s *Session) streamPlanned(st *statement, plan *router.Plan) {
 		return
 	}
 	step := s.unit.steps[0]
+	step.plan = plan
 	s.streamStep(s.unit.buf, &step)
 }
 
 func (s *Session) streamStep(msg []byte, st *step) {
 	u := &s.unit
-	if st.typ == wire.MsgExecute && st.st != nil {
-		if plan := s.plan(st.st); plan != nil {
-			if plan.Binds != "" {
-				s.bind(plan.Binds)
-			}
-			u.effects = append(u.effects, effect{plan})
-			if s.usesSequenceState() {
-				s.bind("currval() or lastval() is in use")
-			}
+	if plan := st.plan; st.typ == wire.MsgExecute && plan != nil {
+		if plan.Binds != "" {
+			s.bind(plan.Binds)
+		}
+		u.effects = append(u.effects, effect{plan})
+		if s.usesSequenceState() {
+			s.bind("currval() or lastval() is in use")
 		}
 	}
 	s.local.out = s.local.out[:0]

@@ -4,62 +4,145 @@ import (
 	"encoding/binary"
 	"sort"
 	"strings"
+
+	"github.com/freshet/freshet/proxy/backend"
 )
 
-// settings are the tracked settings of a session, or of a server connection: what was SET over what
+// settings are the tracked settings of a session, or of a server connection: what differs from what
 // the server has after login. They are immutable; every change makes new ones. nil: none.
 //
 // Two settings with equal canon have the same effect, so canon is what goes into cache keys.
 type settings struct {
-	list  []trackedSetting // sorted by name
+	list  []trackedSetting // sorted by name, each name once
 	canon string
 }
 
+// trackedSetting is one setting, and how it is made.
 type trackedSetting struct {
-	name string // lower case
-	sql  string // a statement that sets it, without a semicolon
+	name  string // lower case
+	how   settingKind
+	value string
 }
 
+type settingKind uint8
+
+const (
+	settingValue settingKind = iota // to value, as set_config() takes it
+	settingSQL                      // by the statement in value
+	// A custom setting that was made and reset, or rolled back. It isn't what it was before: current_setting() now
+	// gives the empty string, where it gave NULL or an error.
+	settingReset
+)
+
+// isCustom says whether a setting is one that exists only once it has been set (or an extension's).
+func isCustom(name string) bool { return strings.Contains(name, ".") }
+
+// newSettings takes over list, which is in no order; of two with the same name the last counts.
 func newSettings(list []trackedSetting) *settings {
 	if len(list) == 0 {
 		return nil
 	}
 	sort.SliceStable(list, func(i, j int) bool { return list[i].name < list[j].name })
+	kept := list[:0]
+	for i, t := range list {
+		if i+1 < len(list) && list[i+1].name == t.name {
+			continue
+		}
+		kept = append(kept, t)
+	}
 	var b []byte
-	for _, t := range list {
+	for _, t := range kept {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(t.name)))
 		b = append(b, t.name...)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(t.sql)))
-		b = append(b, t.sql...)
+		b = append(b, byte(t.how))
+		b = binary.BigEndian.AppendUint32(b, uint32(len(t.value)))
+		b = append(b, t.value...)
 	}
-	return &settings{list: list, canon: string(b)}
+	return &settings{list: kept, canon: string(b)}
 }
 
-// with returns s with name set by sql; an empty sql takes name out.
-func (s *settings) with(name, sql string) *settings {
+// with returns s with t in it.
+func (s *settings) with(t trackedSetting) *settings {
+	if old := s.get(t.name); old != nil && *old == t {
+		return s
+	}
 	var list []trackedSetting
 	if s != nil {
-		for _, t := range s.list {
-			if t.name != name {
-				list = append(list, t)
-			}
-		}
+		list = append(list, s.list...)
 	}
-	if sql != "" {
-		list = append(list, trackedSetting{name, sql})
+	return newSettings(append(list, t))
+}
+
+// reset returns s with a setting as it was in base.
+func (s *settings) reset(name string, base *settings) *settings {
+	switch b := base.get(name); {
+	case b != nil:
+		return s.with(*b)
+	case isCustom(name):
+		return s.with(trackedSetting{name: name, how: settingReset})
+	case s.get(name) == nil:
+		return s
+	}
+	var list []trackedSetting
+	for _, t := range s.list {
+		if t.name != name {
+			list = append(list, t)
+		}
 	}
 	return newSettings(list)
 }
 
-func (s *settings) get(name string) string {
-	if s != nil {
-		for _, t := range s.list {
-			if t.name == name {
-				return t.sql
+// resetAll returns what RESET ALL makes of s. It leaves the role as it is.
+func (s *settings) resetAll(base *settings) *settings {
+	out := s
+	for _, from := range []*settings{s, base} {
+		if from == nil {
+			continue
+		}
+		for _, t := range from.list {
+			if !isIdentity(t.name) {
+				out = out.reset(t.name, base)
 			}
 		}
 	}
-	return ""
+	return out
+}
+
+// undone returns the settings of before, to which a transaction that has had s goes back: custom settings that it has made don't
+// vanish.
+func (s *settings) undone(before *settings) *settings {
+	if s == nil || s == before {
+		return before
+	}
+	out := before
+	for _, t := range s.list {
+		if isCustom(t.name) && before.get(t.name) == nil {
+			out = out.with(trackedSetting{name: t.name, how: settingReset})
+		}
+	}
+	return out
+}
+
+// isIdentity says whether a setting says who the session is.
+func isIdentity(name string) bool { return name == "role" || name == "session_authorization" }
+
+func (s *settings) get(name string) *trackedSetting {
+	if s != nil {
+		for i := range s.list {
+			if s.list[i].name == name {
+				return &s.list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// value is the value of a setting, if it is set to one.
+func (s *settings) value(name string) (string, bool) {
+	if t := s.get(name); t != nil && t.how == settingValue {
+		return t.value, true
+	}
+	return "", false
 }
 
 func (s *settings) key() string {
@@ -69,52 +152,27 @@ func (s *settings) key() string {
 	return s.canon
 }
 
-// sameSettings says whether a and b have the same effect.
-func sameSettings(a, b *settings) bool { return a == b || a.key() == b.key() }
+// serverSettings are the settings of a server connection.
+func serverSettings(c *backend.Conn) *settings {
+	s, _ := c.Settings.(*settings)
+	return s
+}
 
-// transition returns the statements that bring a connection from one state to another.
-func transition(from, to *settings) string {
-	var b strings.Builder
-	if from != nil {
-		for _, t := range from.list {
-			if to.get(t.name) == "" {
-				b.WriteString("RESET ")
-				b.WriteString(quoteSettingName(t.name))
-				b.WriteByte(';')
+// noteSettings notes what is now in force on a server connection.
+func noteSettings(c *backend.Conn, s *settings) {
+	if have := serverSettings(c); have == s {
+		return
+	}
+	c.Settings = s
+	if s == nil {
+		return
+	}
+	for _, t := range s.list {
+		if isCustom(t.name) {
+			if c.Customs == nil {
+				c.Customs = map[string]struct{}{}
 			}
+			c.Customs[t.name] = struct{}{}
 		}
 	}
-	if to != nil {
-		for _, t := range to.list {
-			if from.get(t.name) != t.sql {
-				b.WriteString(t.sql)
-				b.WriteByte(';')
-			}
-		}
-	}
-	return b.String()
-}
-
-// setConfigSQL is a statement that sets a setting to a value as set_config() takes it, which for lists
-// such as search_path differs from what SET takes.
-func setConfigSQL(name, value string) string {
-	return "SELECT pg_catalog.set_config(" + quoteLiteral(name) + "," + quoteLiteral(value) + ",false)"
-}
-
-// quoteLiteral makes a string constant that means the same under every standard_conforming_strings.
-func quoteLiteral(s string) string {
-	q := strings.ReplaceAll(s, "'", "''")
-	if strings.Contains(q, `\`) {
-		return " E'" + strings.ReplaceAll(q, `\`, `\\`) + "'"
-	}
-	return "'" + q + "'"
-}
-
-// quoteSettingName quotes the parts of a setting's name, which is an identifier, or two with a dot.
-func quoteSettingName(name string) string {
-	parts := strings.Split(name, ".")
-	for i, p := range parts {
-		parts[i] = `"` + strings.ReplaceAll(p, `"`, `""`) + `"`
-	}
-	return strings.Join(parts, ".")
 }

@@ -241,8 +241,11 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 		}
 		switch t.kind {
 		case tokenIdent:
-			if word-n == 5 && string(out[n:word]) == "float" {
+			switch {
+			case word-n == 5 && string(out[n:word]) == "float":
 				float = 1
+			case word-n == 10 && string(out[n:word]) == "set_config":
+				scan.Exact = true // which setting it sets, and to what, is part of the plan
 			}
 			out[word] = normEnd
 			n = word + 1

@@ -67,12 +67,9 @@ const (
 
 // Transaction holds the options of a transaction control statement.
 type Transaction struct {
-	Isolation     Isolation
-	Access        Access
-	Deferrable    bool
-	NotDeferrable bool // said so; neither: the default
-	// Start: the statement is spelled START TRANSACTION, which its command tag shows.
-	Start bool
+	Isolation  Isolation
+	Access     Access
+	Deferrable bool
 	// Chain: COMMIT or ROLLBACK AND CHAIN: a new transaction begins at once.
 	Chain bool
 }
@@ -97,6 +94,19 @@ type Setting struct {
 	// All: RESET ALL. It leaves role, session authorization and the transaction's modes as they are.
 	All bool
 }
+
+// Assignment is what one set_config() call does.
+type Assignment struct{ Name, Value, Local Argument }
+
+// Argument is an argument of a call: a constant, or a parameter of the statement.
+type Argument struct {
+	Param int // $1 is 1; 0: a constant
+	Text  string
+	Null  bool
+}
+
+// Constant returns the argument that is a constant.
+func Constant(text string) Argument { return Argument{Text: text} }
 
 // Plan is what there is to know about a statement before it runs. It is immutable, and safe for concurrent use.
 type Plan struct {
@@ -127,6 +137,11 @@ type Plan struct {
 	Deps []Dependency
 	// Set describes KindSet and KindReset.
 	Set *Setting
+	// Assigns: the statement sets these settings, in this order, and does nothing else to the session: a SELECT of
+	// set_config() calls, or SET SESSION CHARACTERISTICS.
+	Assigns []Assignment
+	// Start and End say where the statement stands in its text. They hold for texts whose fingerprint is exact.
+	Start, End int
 	// Show is the setting's name in lower case for KindShow; "all" for SHOW ALL.
 	Show string
 	// Name: savepoint, prepared statement, cursor, target of DISCARD, gid.
@@ -140,8 +155,6 @@ type Plan struct {
 	LeavesSequenceState bool
 	// Hint is what the text's hint comments ask for.
 	Hint Hint
-	// ReplicaToo: in a READ ONLY transaction a replica does the same with the statement as the primary (which may be to refuse it).
-	ReplicaToo bool
 	// Parts are the plans of the single statements of KindMulti.
 	Parts []*Plan
 

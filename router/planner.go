@@ -43,8 +43,8 @@ func (p *Planner) judgeOf(s *catalog.Snapshot) *judge {
 //
 // The text is taken to be in UTF-8; see Scan.NonASCII for sessions with another client_encoding.
 func (p *Planner) Plan(text string, ctx Context) *Plan {
-	st := &statement{path: ctx.SearchPath, params: ctx.ParamTypes, generation: 0}
 	_, scan := NewLexer().Scan([]byte(text))
+	st := &statement{path: ctx.SearchPath, params: ctx.ParamTypes, exact: scan.Exact}
 	if s := p.src(); s != nil {
 		st.j, st.generation = p.judgeOf(s), s.Generation
 		if s.Encoding != "UTF8" && scan.NonASCII {
@@ -61,13 +61,13 @@ type statement struct {
 	path       []string
 	params     []uint32
 	generation uint64
+	exact      bool // the plan is for this text alone: what its literals say may be part of it
 }
 
 // finish adds what all plans have.
 func (st *statement) finish(p *Plan, scan Scan) *Plan {
 	p.Generation = st.generation
 	p.Hint = scan.Hint
-	p.ReplicaToo = p.replicaToo()
 	for _, part := range p.Parts {
 		part.Generation, part.Hint = st.generation, scan.Hint
 	}
@@ -83,11 +83,11 @@ func (st *statement) plan(text string) *Plan {
 	case 0:
 		return &Plan{Kind: KindEmpty, Reason: "the statement is empty"}
 	case 1:
-		return st.one(tree.Stmts[0].Stmt, statementText(text, tree.Stmts[0]))
+		return st.raw(text, tree.Stmts[0])
 	}
 	multi := &Plan{Kind: KindMulti, Reason: "more than one statement in a text"}
 	for _, raw := range tree.Stmts {
-		part := st.one(raw.Stmt, statementText(text, raw))
+		part := st.raw(text, raw)
 		multi.Parts = append(multi.Parts, part)
 		multi.include(part)
 	}
@@ -105,25 +105,26 @@ func (p *Plan) include(part *Plan) {
 	}
 	if p.Binds == "" {
 		p.Binds = part.Binds
-		if part.Set != nil && !part.Set.IsLocal && p.Binds == "" {
-			p.Binds = "SET in a multi-statement string"
-		}
 	}
 	p.Unbinds = p.Unbinds || part.Unbinds
 	p.ReadsSequenceState = p.ReadsSequenceState || part.ReadsSequenceState
 	p.LeavesSequenceState = p.LeavesSequenceState || part.LeavesSequenceState
 }
 
-// statementText cuts one statement out of a text.
-func statementText(text string, raw *pg.RawStmt) string {
+// raw plans one statement of a text.
+func (st *statement) raw(text string, raw *pg.RawStmt) *Plan {
 	start, end := int(raw.StmtLocation), len(text)
 	if raw.StmtLen > 0 {
 		end = start + int(raw.StmtLen)
 	}
 	if start < 0 || start > end || end > len(text) {
-		return text
+		start, end = 0, len(text)
 	}
-	return text[start:end]
+	p := st.one(raw.Stmt, text[start:end])
+	if st.exact {
+		p.Start, p.End = start, end
+	}
+	return p
 }
 
 // UnknownPlan is the plan of a statement that can't be understood: it goes to the primary, counts as a write and

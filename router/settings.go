@@ -13,9 +13,21 @@ var identifierLists = []string{"search_path", "temp_tablespaces", "session_prelo
 // transactionSettings are the settings that SET TRANSACTION sets; they end with the transaction however they are set.
 var transactionSettings = []string{"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
 
+// settingName is the name by which a setting is known, whatever a statement calls it (guc.c: guc_name_compare,
+// map_old_guc_names).
+func settingName(name string) string {
+	switch name = lowerASCII(name); name {
+	case "sort_mem":
+		return "work_mem"
+	case "vacuum_mem":
+		return "maintenance_work_mem"
+	}
+	return name
+}
+
 // set plans SET and RESET.
 func (st *statement) set(x *pg.VariableSetStmt, text string) *Plan {
-	name := strings.ToLower(x.Name)
+	name := settingName(x.Name)
 	s := &Setting{Name: name, SQL: trimStatement(text), IsLocal: x.IsLocal || slices.Contains(transactionSettings, name)}
 	p := &Plan{Kind: KindSet, Reason: "SET", Set: s}
 	switch x.Kind {
@@ -35,7 +47,7 @@ func (st *statement) set(x *pg.VariableSetStmt, text string) *Plan {
 		case "SESSION CHARACTERISTICS":
 			s.Name = "default_transaction_mode"
 			p.Transaction = transactionOptions(x.Args)
-			p.Binds = "SET SESSION CHARACTERISTICS"
+			p.Assigns = characteristics(x.Args)
 		default: // TRANSACTION SNAPSHOT
 			s.Name, s.IsLocal = "transaction_snapshot", true
 			p.Binds = "SET " + x.Name
@@ -48,14 +60,30 @@ func (st *statement) set(x *pg.VariableSetStmt, text string) *Plan {
 		p.Binds = "temporary table" // where it comes first, CREATE TABLE makes one
 	case s.Default || s.IsLocal:
 		// What was bound to is gone, or ends with the transaction.
-	case name == "role":
-		p.Binds = "SET ROLE"
-	case name == "session_authorization":
-		p.Binds = "SET SESSION AUTHORIZATION"
 	case name == "seed":
 		p.Binds = "setseed()"
+	case name == "idle_session_timeout" && s.Value != "0":
+		p.Binds = name // the server has to see the session idle
 	}
 	return p
+}
+
+// characteristics are the settings that SET SESSION CHARACTERISTICS AS TRANSACTION stands for.
+func characteristics(options []*pg.Node) []Assignment {
+	var out []Assignment
+	for _, n := range options {
+		d := n.GetDefElem()
+		arg := d.GetArg().GetAConst()
+		value := arg.GetSval().GetSval()
+		if arg.GetSval() == nil {
+			value = "off"
+			if arg.GetIval().GetIval() != 0 {
+				value = "on"
+			}
+		}
+		out = append(out, Assignment{Constant("default_" + d.GetDefname()), Constant(value), Constant("false")})
+	}
+	return out
 }
 
 // settingValue is flatten_set_variable_args(): the value as text.
@@ -143,7 +171,7 @@ func transactionOptions(options []*pg.Node) (t Transaction) {
 				t.Access = AccessReadOnly
 			}
 		case "transaction_deferrable":
-			t.Deferrable, t.NotDeferrable = on, !on
+			t.Deferrable = on
 		}
 	}
 	return t
@@ -155,7 +183,6 @@ func transaction(x *pg.TransactionStmt) *Plan {
 	switch x.Kind {
 	case pg.TransactionStmtKind_TRANS_STMT_BEGIN, pg.TransactionStmtKind_TRANS_STMT_START:
 		p.Kind, p.Transaction = KindBegin, transactionOptions(x.Options)
-		p.Transaction.Start = x.Kind == pg.TransactionStmtKind_TRANS_STMT_START
 	case pg.TransactionStmtKind_TRANS_STMT_COMMIT:
 		p.Kind = KindCommit
 	case pg.TransactionStmtKind_TRANS_STMT_ROLLBACK:

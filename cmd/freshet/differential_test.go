@@ -218,11 +218,15 @@ type wireConn struct {
 }
 
 func dialWire(t interface{ Fatalf(string, ...any) }, ctx context.Context, addr, database, password string) *wireConn {
-	target, err := backend.ParseTarget(fmt.Sprintf("postgres://postgres:%s@%s/%s?sslmode=disable", password, addr, database))
+	return dialStartup(t, ctx, addr, database, "postgres", password, nil)
+}
+
+func dialStartup(t interface{ Fatalf(string, ...any) }, ctx context.Context, addr, database, user, password string, params []wire.Param) *wireConn {
+	target, err := backend.ParseTarget(fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", user, password, addr, database))
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	l, err := backend.Connect(ctx, backend.ConnectConfig{Target: target, Database: database, Identity: target.Service()})
+	l, err := backend.Connect(ctx, backend.ConnectConfig{Target: target, Database: database, Identity: target.Service(), Params: params})
 	if err != nil {
 		t.Fatalf("connecting to %s: %v", addr, err)
 	}

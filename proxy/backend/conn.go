@@ -35,6 +35,8 @@ type State struct {
 	Unnamed uint64
 	// Settings identifies the tracked settings that are in force; it is opaque here (proxy owns its meaning). nil: as at login.
 	Settings any
+	// Customs are the custom settings that have ever been made: they can be reset, but not be made unknown again.
+	Customs map[string]struct{}
 	// SequenceOwner is the session whose nextval() results currval() and lastval() on this connection speak of.
 	SequenceOwner any
 	// ProbeApart: transactions here aren't READ COMMITTED unless they say so, which a cache fill's probe has to know.
