@@ -337,7 +337,7 @@ func (s *Session) ClientClosed(error) {
 	if was == phaseAcquiring {
 		s.env.Leave(s)
 	}
-	if s.conn != nil && (was == phaseRunning || was == phaseSettling) && s.bound == "" {
+	if s.conn != nil && was == phaseRunning && s.bound == "" {
 		// What was asked is done to its end, as Postgres does when a client vanishes.
 		s.phase = phaseOrphan
 		if s.serverPaused {
