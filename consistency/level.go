@@ -44,5 +44,7 @@ type Read struct {
 	Level  Level
 	RefNow int64         // the instant (by Now) that staleness is measured against
 	Bound  time.Duration // the most staleness that is allowed
-	Floor  LSN           // Strong: where the primary was, asked after the read arrived; 0: not known yet
+	// Primary knows where the primary was, in the sense of Source.Until; nil: nobody does.
+	Primary *Source
+	Floor   LSN // Strong: where the primary was, asked after the read arrived; 0: not known yet
 }

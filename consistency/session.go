@@ -23,6 +23,7 @@ const (
 	Writing               // a write of the session is under way
 	Pinned                // a write's position is not known yet, or the window is not over
 	BehindFloor           // the source has not reached the session's floor
+	Unsettled             // it isn't known whether the source contains what the session has seen
 	BehindPrimary         // Strong: the source has not reached where the primary was, or that isn't known
 	TooStale              // the source is behind the staleness bound
 	NothingKnown          // nothing is known about the source since it was reset
@@ -31,8 +32,10 @@ const (
 // Session is the floor and the pin of one session: of a connection, or of all connections that name the same session_key.
 //
 // A write passes through three states: under way (WriteBegan), ended (WriteEnded: acknowledged to us, position unknown),
-// learned (Learned: the floor has been raised to its position). Methods are safe for concurrent use, none takes a lock;
+// learned (Learned: the floor has been raised to its position). Methods are safe for concurrent use, without a lock;
 // what reads ask (Admits, Judge, Floor, Pinned) allocates nothing.
+//
+// What it has been shown is in its floor, or among its sightings (sighting.go), which have a lock of their own.
 type Session struct {
 	window  int64
 	release Release
@@ -46,6 +49,8 @@ type Session struct {
 	learned atomic.Uint64 // the latest ticket whose position is in the floor; those before it are, too
 
 	retired atomic.Int64 // release Window: the lastEnd whose window was seen to be over
+
+	seen sightings
 }
 
 // NewSession makes a session that has not written and seen nothing. window is the read-your-writes window.
@@ -83,6 +88,7 @@ func (s *Session) Floor() LSN { return LSN(s.floor.Load()) }
 // LowerFloor brings a floor beyond lsn back to it: for a failover that lost commits, with the position at which the new
 // timeline began.
 func (s *Session) LowerFloor(lsn LSN) {
+	s.forget(lsn)
 	for {
 		old := s.floor.Load()
 		if old <= uint64(lsn) || s.floor.CompareAndSwap(old, uint64(lsn)) {
@@ -142,6 +148,9 @@ func (s *Session) Judge(src *Source, r Read) Verdict {
 		// Time alone never releases a write whose position isn't known: only a source that contains every commit
 		// acknowledged before an instant after it does.
 		return Pinned
+	}
+	if s.Unsettled() && !s.settle(src, r.Primary) {
+		return Unsettled
 	}
 	switch position := src.Position(); {
 	case position < s.Floor():

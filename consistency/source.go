@@ -12,11 +12,13 @@ import (
 type Source struct {
 	position atomic.Uint64 // LSN
 	asOf     atomic.Int64  // unix nanos
+	asked    atomic.Int64  // see Until
 	epoch    atomic.Uint64
 
-	mu struct { // taken by those who move the source, never by those who read from it
+	mu struct { // taken by those who move the source or wait for it, never by those who read from it
 		sync.Mutex
 		pending []sample // not reached yet; ascending in both fields
+		waits   []*Wait  // for positions that it has not reached
 	}
 }
 
@@ -40,32 +42,49 @@ func (s *Source) AsOf() int64 { return s.asOf.Load() }
 // Epoch changes with every Reset. See AdvanceIn.
 func (s *Source) Epoch() uint64 { return s.epoch.Load() }
 
+// Until gives a position beyond which nothing was in the answers that the source had given by the instant at (by Now, read
+// when they were here), in this epoch; ok is false as long as none is known. It is the other bound to Position: an answer
+// contains everything up to where the source was known to be before it, and nothing beyond where it was found later.
+// Lock-free.
+func (s *Source) Until(epoch uint64, at int64) (upper LSN, ok bool) {
+	if s.asked.Load() <= at { // at the same instant, it can't be told which came first
+		return 0, false
+	}
+	upper = s.Position() // after asked, which follows it
+	return upper, s.epoch.Load() == epoch
+}
+
 // Advance says that the source has reached lsn. Positions never go back, but by Reset.
 func (s *Source) Advance(lsn LSN) {
 	if lsn <= s.Position() {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.advanceLocked(lsn)
+	woken := s.advanceLocked(lsn)
+	s.mu.Unlock()
+	wake(woken)
 }
 
-// AdvanceIn is Advance for news that were some time on their way: it is dropped when the source has been reset since the
-// epoch was read. A position of a timeline that was left must not move a source of the next one.
-func (s *Source) AdvanceIn(epoch uint64, lsn LSN) {
-	if lsn <= s.Position() {
+// AdvanceIn is Advance for what the source itself said when it was asked, at or after the instant asked (by Now), for its
+// position. It is dropped when the source has been reset since the epoch was read: a position of a timeline that was
+// left must not move a source of the next one.
+func (s *Source) AdvanceIn(epoch uint64, asked int64, lsn LSN) {
+	if lsn == 0 {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	var woken []*Wait
 	if s.epoch.Load() == epoch {
-		s.advanceLocked(lsn)
+		woken = s.advanceLocked(lsn)
+		raise(&s.asked, asked)
 	}
+	s.mu.Unlock()
+	wake(woken)
 }
 
-func (s *Source) advanceLocked(lsn LSN) {
+func (s *Source) advanceLocked(lsn LSN) []*Wait {
 	if lsn <= s.Position() {
-		return
+		return nil
 	}
 	s.position.Store(uint64(lsn))
 	reached := 0
@@ -76,6 +95,7 @@ func (s *Source) advanceLocked(lsn LSN) {
 		s.knownLocked(s.mu.pending[reached-1].at)
 		s.mu.pending = s.mu.pending[:copy(s.mu.pending, s.mu.pending[reached:])]
 	}
+	return s.reachedLocked(lsn)
 }
 
 // Observe says that a question for the primary's position (PositionSQL) was answered with this one. at is an instant (by
@@ -139,12 +159,16 @@ func (s *Source) Behind() (at int64, primary LSN, ok bool) {
 	return s.mu.pending[0].at, s.mu.pending[0].primary, true
 }
 
-// Reset forgets everything: position 0, AsOf 0, a new epoch. For a failover, a restart, another server.
+// Reset forgets everything: position 0, AsOf 0, a new epoch. For a failover, a restart, another server. Those who wait for it
+// are woken: they have to look again.
 func (s *Source) Reset() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.asked.Store(0) // before the epoch: Until reads them in the opposite order
 	s.epoch.Add(1)
 	s.asOf.Store(0)
 	s.position.Store(0)
 	s.mu.pending = s.mu.pending[:0]
+	woken := s.reachedLocked(never)
+	s.mu.Unlock()
+	wake(woken)
 }

@@ -61,14 +61,14 @@ func TestSourceForgetsNewsOfBeforeItsReset(t *testing.T) {
 	if s.Position() != 0 || s.AsOf() != 0 {
 		t.Fatal("reset keeps something")
 	}
-	s.AdvanceIn(old, 1000)
+	s.AdvanceIn(old, 1, 1000)
 	s.ObserveIn(old, 1000, 1)
 	s.Advance(10)
 	if s.Position() != 10 || s.AsOf() != 0 {
 		t.Fatalf("position %s, as of %d: from before the reset", s.Position(), s.AsOf())
 	}
 	now := s.Epoch()
-	s.AdvanceIn(now, 20)
+	s.AdvanceIn(now, 1, 20)
 	s.ObserveIn(now, 50, 15)
 	if s.Position() != 20 || s.AsOf() != 50 {
 		t.Fatalf("position %s, as of %d: news of this epoch are lost", s.Position(), s.AsOf())

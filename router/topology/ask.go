@@ -47,7 +47,7 @@ func (t *Topology) Ask(ctx context.Context) (consistency.LSN, error) {
 	defer cancel()
 
 	for {
-		n, term := t.Primary(), t.term.Load()
+		n, term, epoch := t.Primary(), t.term.Load(), t.primary.Epoch()
 		if n == nil {
 			t.ask.drop()
 			return 0, ErrNoPrimary
@@ -64,6 +64,7 @@ func (t *Topology) Ask(ctx context.Context) (consistency.LSN, error) {
 				t.ask.drop()
 				return 0, fmt.Errorf("topology: %w: it changed while %s was asked for its position", ErrNoPrimary, n.addr)
 			}
+			t.primary.AdvanceIn(epoch, at, lsn)
 			t.sampleAsked(n, term, at, lsn)
 			return lsn, nil
 		}

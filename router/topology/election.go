@@ -54,6 +54,7 @@ func (t *Topology) heard(n *Node, a answer) {
 		}
 		if t.primaryAt(a.got) == n {
 			t.seen.Store(a.got)
+			t.primary.AdvanceIn(t.primary.Epoch(), a.at, a.lsn)
 			t.sample(a.at, a.lsn)
 		}
 	case Replica:
@@ -258,6 +259,7 @@ func (t *Topology) lead(n *Node, id identity, why string) {
 	}
 	t.timeline.Store(n.Timeline())
 	t.position.Store(0)
+	t.primary.Reset()
 	t.mu.leader = id
 	t.mu.sampled = 0
 	t.seen.Store(n.heard.Load())
@@ -304,7 +306,7 @@ func (t *Topology) follow(n *Node, a answer) {
 		t.cfg.Logger.Warn("replica has gone back", "node", n.addr, "position", a.lsn.String(), "before", n.Position().String())
 		n.unfollow()
 	}
-	n.Advance(a.lsn)
+	n.AdvanceIn(n.Epoch(), a.at, a.lsn)
 	if n.mark.at == 0 {
 		n.mark = mark{at: a.got, lsn: a.lsn}
 	}

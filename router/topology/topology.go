@@ -32,6 +32,7 @@ type Topology struct {
 	position   atomic.Uint64 // what it was
 	ambiguous  atomic.Bool   // two primaries on this timeline: it says nothing about whom a replica follows
 	hurryUntil atomic.Int64
+	primary    consistency.Source                    // see PrimarySource
 	rounds     atomic.Uint32                         // of round robin
 	sources    atomic.Pointer[[]*consistency.Source] // AddSource's
 
@@ -125,6 +126,10 @@ func (t *Topology) Timeline() uint32 { return t.timeline.Load() }
 // Position is the primary's position when it was last asked; 0: never. What it
 // has acknowledged since isn't in it.
 func (t *Topology) Position() consistency.LSN { return consistency.LSN(t.position.Load()) }
+
+// PrimarySource knows where the primary was when it was last asked: what bounds all answers that were given before
+// (consistency.Source.Until). It isn't a source to read from, and has no AsOf. Its Epoch changes with the primary.
+func (t *Topology) PrimarySource() *consistency.Source { return &t.primary }
 
 // RefNow is the instant that staleness is measured against (unix nanoseconds
 // by consistency.Now): now while a primary is up; otherwise the last instant
