@@ -31,6 +31,9 @@ type Entry struct {
 	Epoch uint64
 	// Position is a WAL position that the answer is known to contain.
 	Position consistency.LSN
+	// Until is a WAL position beyond which the answer contains nothing: whoever has seen it mustn't be shown less than
+	// that.
+	Until consistency.LSN
 	// FilledAt is when the answer was stored, in Unix nanoseconds.
 	FilledAt int64
 

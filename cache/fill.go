@@ -183,10 +183,12 @@ func (f *Fill) Abandon() {
 }
 
 // Store applies the fence (DESIGN 4) and, if the answer passes, puts it into
-// the cache. p is Probe() with the server's side filled in. nil: it is there,
+// the cache. p is Probe() with the server's side filled in; until is where the
+// server was after the query (where it had replayed to, or where the primary
+// was), beyond which the answer contains nothing. nil: it is there,
 // though it may be stale already, if a commit that it doesn't contain has
 // touched what it read. Whatever the result, the fill is idle afterwards.
-func (f *Fill) Store(p consistency.Probe) error {
+func (f *Fill) Store(p consistency.Probe, until consistency.LSN) error {
 	defer f.Abandon()
 	if f.stage != inComplete {
 		return ErrIncomplete
@@ -216,6 +218,7 @@ func (f *Fill) Store(p consistency.Probe) error {
 		Deps:     append([]*consistency.Cell(nil), f.deps...),
 		Epoch:    p.Epoch,
 		FilledAt: consistency.Now(),
+		Until:    until,
 	}
 	switch {
 	case p.OnReplica:

@@ -54,11 +54,11 @@ func TestFillStoresTheBytesThatWereSent(t *testing.T) {
 	fills := NewFills(c, 1<<16)
 	f := begin(t, fills, fed.table, 1, 2)
 	f.answer(t)
-	if err := f.Store(onReplica(f.Probe(), fed.lsn)); err != nil {
+	if err := f.Store(onReplica(f.Probe(), fed.lsn), 1<<40); err != nil {
 		t.Fatal(err)
 	}
 	e := c.Get([]byte("key"))
-	if e == nil || !bytes.Equal(e.RowDesc, rowDesc) || !bytes.Equal(e.Rows, append(bytes.Clone(row), row...)) || !bytes.Equal(e.Complete, complete) {
+	if e == nil || e.Until != 1<<40 || !bytes.Equal(e.RowDesc, rowDesc) || !bytes.Equal(e.Rows, append(bytes.Clone(row), row...)) || !bytes.Equal(e.Complete, complete) {
 		t.Fatalf("%+v", e)
 	}
 	if e.Seq != seq || len(e.Deps) != 3 || !e.Fresh() || e.Epoch != fed.table.Epoch() || e.Position != fed.lsn || e.FilledAt == 0 {
@@ -85,7 +85,7 @@ func TestFillOnThePrimaryKnowsAPosition(t *testing.T) {
 	before := fed.lsn
 	fed.commit(1) // applied before the snapshot is taken, and in it
 	f.answer(t)
-	if err := f.Store(onPrimary(f.Probe(), fed.xid)); err != nil {
+	if err := f.Store(onPrimary(f.Probe(), fed.xid), 1<<40); err != nil {
 		t.Fatal(err)
 	}
 	e := c.Get([]byte("key"))
@@ -101,7 +101,7 @@ func TestFillWithoutACommitThatWasAppliedClaimsNoPosition(t *testing.T) {
 	c := NewL1(1<<20, 1)
 	f := begin(t, NewFills(c, 1<<16), fed.table, 1)
 	f.answer(t)
-	if err := f.Store(onPrimary(f.Probe(), fed.xid, uint64(fed.xid-1))); err != nil {
+	if err := f.Store(onPrimary(f.Probe(), fed.xid, uint64(fed.xid-1)), 1<<40); err != nil {
 		t.Fatal(err)
 	}
 	if e := c.Get([]byte("key")); e.Position != 0 || !e.Fresh() {
@@ -136,7 +136,7 @@ func TestFillThatRacesWithACommitIsBornStale(t *testing.T) {
 			if test.when == "after" {
 				fed.commit(1)
 			}
-			if err := f.Store(p); err != nil {
+			if err := f.Store(p, 1<<40); err != nil {
 				t.Fatal(err)
 			}
 			e := c.Get([]byte("key"))
@@ -151,7 +151,7 @@ func TestFillThatRacesWithACommitIsBornStale(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.answer(t)
-			if err := f.Store(onReplica(f.Probe(), fed.lsn)); err != nil {
+			if err := f.Store(onReplica(f.Probe(), fed.lsn), 1<<40); err != nil {
 				t.Fatal(err)
 			}
 			if !c.Get([]byte("key")).Fresh() {
@@ -233,7 +233,7 @@ func TestFreshEntryContainsWhatWasApplied(t *testing.T) {
 				}
 				f.AddRows(row)
 				f.AddComplete(complete)
-				if f.Store(p) == nil {
+				if f.Store(p, 1<<40) == nil {
 					clear(stored)
 					for s, ok := range contains {
 						stored[s] = ok
@@ -342,13 +342,13 @@ func TestFillThatCannotBeJudgedIsNotStored(t *testing.T) {
 			c := NewL1(1<<20, 1)
 			f := begin(t, NewFills(c, 1<<16), fed.table, 1, 2)
 			p := test.do(t, fed, f)
-			if err := f.Store(p); !errors.Is(err, test.want) {
+			if err := f.Store(p, 1<<40); !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
 			if c.Len() != 0 || f.buf != nil || f.Active() {
 				t.Errorf("%d entries; fill %+v", c.Len(), f)
 			}
-			if err := f.Store(p); !errors.Is(err, ErrIncomplete) {
+			if err := f.Store(p, 1<<40); !errors.Is(err, ErrIncomplete) {
 				t.Errorf("a second time: %v", err)
 			}
 		})
@@ -402,7 +402,7 @@ func TestFillBeyondTheLimitLetsGoAtOnce(t *testing.T) {
 	if f.AddComplete(complete) {
 		t.Error("it goes on")
 	}
-	if err := f.Store(onReplica(f.Probe(), fed.lsn)); !errors.Is(err, ErrIncomplete) {
+	if err := f.Store(onReplica(f.Probe(), fed.lsn), 1<<40); !errors.Is(err, ErrIncomplete) {
 		t.Error(err)
 	}
 	runtime.KeepAlive(f)
@@ -419,10 +419,10 @@ func TestOlderFillArrivingLateIsRefused(t *testing.T) {
 	fed.commit(2) // so that the quick one has seen more
 	quick := begin(t, fills, fed.table, 1)
 	quick.answer(t)
-	if err := quick.Store(onReplica(quick.Probe(), fed.lsn)); err != nil {
+	if err := quick.Store(onReplica(quick.Probe(), fed.lsn), 1<<40); err != nil {
 		t.Fatal(err)
 	}
-	if err := slow.Store(p); !errors.Is(err, ErrRefused) {
+	if err := slow.Store(p, 1<<40); !errors.Is(err, ErrRefused) {
 		t.Fatal(err)
 	}
 }
@@ -438,7 +438,7 @@ func TestFillAllocatesLittle(t *testing.T) {
 		if f.Begin(fills, fed.table, key, deps) != nil || !f.AddRows(row) || !f.AddComplete(complete) {
 			t.Fatal("abandoned")
 		}
-		if err := f.Store(onReplica(f.Probe(), fed.lsn)); err != nil {
+		if err := f.Store(onReplica(f.Probe(), fed.lsn), 1<<40); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -35,6 +35,7 @@ const (
 	reasonWrite
 	reasonPinned
 	reasonBehindFloor
+	reasonUnsettled
 	reasonStrong
 	reasonTooStale
 	reasonTransaction
@@ -57,7 +58,8 @@ var reasonTexts = [...]string{
 	reasonMiss:         "cache miss",
 	reasonWrite:        "a write",
 	reasonPinned:       "read-your-writes pin",
-	reasonBehindFloor:  "read-your-writes: not yet at the position of the session's last write",
+	reasonBehindFloor:  "not yet where the session's last write is, or what it has seen",
+	reasonUnsettled:    "not known yet to contain what the session has seen",
 	reasonStrong:       "strong: not yet where the primary was when the read arrived",
 	reasonTooStale:     "staler than the bound",
 	reasonTransaction:  "in a transaction",
@@ -79,6 +81,8 @@ func reasonOf(v consistency.Verdict) reason {
 		return reasonPinned
 	case consistency.BehindFloor:
 		return reasonBehindFloor
+	case consistency.Unsettled:
+		return reasonUnsettled
 	case consistency.BehindPrimary:
 		return reasonStrong
 	}

@@ -142,6 +142,8 @@ type Session struct {
 	draining     bool // end at the next quiet moment
 	cancelled    bool
 
+	settling int // reads that are still to ask how far their server is, see settleSoon
+
 	last lastAnswer
 }
 
@@ -182,6 +184,8 @@ type unit struct {
 	copyIn   bool // the server takes copy data
 	copyOver bool // the client has said CopyDone or CopyFail
 
+	sight sight
+
 	key        []byte // of the cache; empty: not looked up
 	filling    bool   // the answer is being captured
 	probe      consistency.Probe
@@ -206,6 +210,8 @@ type expect struct {
 	kind      expectKind
 	swallow   bool         // ours: the client doesn't get it
 	own       bool         // … but it is part of the unit: if it fails, so does the unit
+	after     bool         // of the question after the query
+	quiet     bool         // exQuery: its ReadyForQuery is kept for the Sync that follows
 	prepared  uint64       // exParse: the number of what will then be prepared on the server
 	st        *statement   // exParse, exLocal: the statement
 	name      string       // … and what the client calls it

@@ -58,7 +58,8 @@ func (s *Session) want(now int64) consistency.Read {
 		bound = max(h, 0)
 	}
 	// The session may ask for less, not for more: --max-staleness is a promise of whoever runs Freshet.
-	return consistency.Read{Level: s.level(), RefNow: s.shared.Nodes.RefNow(now), Bound: min(bound, s.shared.MaxStaleness)}
+	return consistency.Read{Level: s.level(), RefNow: s.shared.Nodes.RefNow(now), Bound: min(bound, s.shared.MaxStaleness),
+		Primary: s.shared.Nodes.PrimarySource()}
 }
 
 // hashKey builds the cache key of the unit into unit.key: everything that can change a byte of the answer.
@@ -93,6 +94,9 @@ func (s *Session) tryCache(msgs []byte) bool {
 	now := s.env.Now()
 	if v := s.cons.Judge(&t.Source, s.want(now)); v != admitted {
 		u.reason = reasonOf(v)
+		if v == consistency.Unsettled {
+			s.settleSoon()
+		}
 		s.local.Counters.MissGate.Add(1)
 		return false
 	}
@@ -163,6 +167,7 @@ func (s *Session) hit(e *cache.Entry) {
 		}
 		s.endOverlay()
 	}
+	s.cons.Saw(e.Until)
 	s.env.ToClient(e.Rows)
 	s.env.ToClient(e.Complete)
 	s.last = lastAnswer{source: sourceL1, reason: reasonCached, position: e.Position}
@@ -261,7 +266,7 @@ func (s *Session) store() {
 		return
 	}
 	u.filling = false
-	if !u.probed || s.fill.Store(u.probe) != nil {
+	if !u.probed || u.sight.until == 0 || s.fill.Store(u.probe, u.sight.until) != nil {
 		s.fill.Abandon()
 		s.abandonFlight()
 		return
@@ -310,7 +315,7 @@ func (s *Session) takeProbe(row []byte) {
 			return
 		}
 		u.probe.Replayed = lsn
-		s.node.AdvanceIn(s.conn.Epoch(), lsn)
+		s.node.AdvanceIn(s.conn.Epoch(), u.sight.sent, lsn)
 	} else {
 		snap, err := parseSnapshot(v)
 		if err != nil {

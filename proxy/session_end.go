@@ -38,6 +38,10 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		}
 		return
 	}
+	if e.after {
+		s.afterFailed()
+		return
+	}
 	if e.swallow && e.st == nil && !e.own && e.kind != exQuery {
 		s.probeFailed(msg)
 		return
@@ -78,7 +82,10 @@ func (s *Session) probeFailed(msg []byte) {
 		s.skipToSync()
 		return
 	}
-	if u.simple {
+	switch {
+	case u.simple && u.sight.asks:
+		s.skipToSync() // as the server does
+	case u.simple:
 		s.conn.Write(wire.AppendSync(nil)) // which the server waits for now
 	}
 	if s.cancelled {
@@ -223,7 +230,7 @@ func (s *Session) again() {
 // lastSync says whether the ReadyForQuery that has come is the last that is due.
 func (s *Session) lastSync() bool {
 	for i := s.qHead; i < len(s.q); i++ {
-		if k := s.q[i].kind; (k == exSync || k == exQuery) && !s.q[i].swallow {
+		if k := s.q[i].kind; (k == exSync || k == exQuery && !s.q[i].quiet) && !s.q[i].swallow {
 			return i == s.qHead || s.noSyncBefore(i)
 		}
 	}
@@ -241,9 +248,12 @@ func (s *Session) noSyncBefore(i int) bool {
 
 // popThrough drops expectations up to and including the next Sync.
 func (s *Session) popThrough() {
-	s.skipToSync()
-	if s.head() != nil {
+	for e := s.head(); e != nil; e = s.head() {
+		kind := e.kind
 		s.pop()
+		if kind == exSync || kind == exQuery {
+			return
+		}
 	}
 }
 

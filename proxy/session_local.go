@@ -122,6 +122,7 @@ func (s *Session) showLocal(name string) (string, bool) {
 	case "freshet.position":
 		return s.last.position.String(), true
 	case "freshet.floor":
+		s.cons.Settle(s.shared.Nodes.PrimarySource())
 		return s.cons.Floor().String(), true
 	case "freshet.max_staleness":
 		return formatTime(min(s.opts.maxStaleness, s.shared.MaxStaleness)), true
@@ -149,8 +150,8 @@ func (s *Session) applyKey() {
 		s.cons = s.shared.Registry.Get(s.registryKey(key))
 	}
 	s.ownKey = key
-	// What this connection has written stays visible to it under its new name.
-	s.cons.Saw(old.Floor())
+	// What this connection has written and seen stays visible to it under its new name.
+	s.cons.Inherit(old)
 	if old.Pinned(s.env.Now()) {
 		s.cons.WriteBegan()
 		s.env.AskPosition(s.cons, s.cons.WriteEnded(s.env.Now()))

@@ -268,6 +268,7 @@ func (s *Session) send() {
 	if u.read && u.key != nil && (u.leading || u.alone) && u.plan != nil && u.plan.Cacheable {
 		s.beginFill()
 	}
+	s.lookAt()
 	if u.filling {
 		s.queueProbe()
 	}
@@ -279,8 +280,12 @@ func (s *Session) send() {
 		} else {
 			s.local.out = append(s.local.out, u.buf...)
 		}
-		s.expect(expect{kind: exQuery, plan: u.plan, replace: u.replace})
+		s.expect(expect{kind: exQuery, plan: u.plan, replace: u.replace, quiet: u.sight.asks})
 		c.Unnamed = 0 // a Query drops the unnamed statement
+		if u.sight.asks {
+			s.local.out = wire.AppendSync(s.queueAfter(s.local.out))
+			s.expect(expect{kind: exSync})
+		}
 	} else {
 		s.queueSteps(c)
 		if !u.hasSync {
@@ -314,9 +319,9 @@ func (s *Session) queueProbe() {
 	id, sql, name := uint64(probeIDs), probePrimary, probeName+"_primary"
 	s.unit.probe.OnReplica = s.node.Role() == topology.Replica
 	if s.unit.probe.OnReplica {
-		id, sql, name = probeIDs+1, probeReplica, probeName+"_replica"
+		id, sql, name = probeReplicaID, probeReplica, probeReplicaName
 	}
-	if _, ok := s.conn.Prepared[id]; !ok {
+	if !s.preparedBefore(id) {
 		out = wire.AppendParse(out, name, sql)
 		s.expect(expect{kind: exParse, swallow: true, prepared: id})
 	}
@@ -428,6 +433,9 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		if c == nil {
 			s.expect(expect{kind: exLocal, sync: true})
 			break
+		}
+		if s.unit.sight.asks {
+			out = s.queueAfter(out)
 		}
 		out = append(out, msg...)
 		s.expect(expect{kind: exSync})

@@ -7,6 +7,9 @@ import (
 
 // ServerData brings bytes of the server connection.
 func (s *Session) ServerData(p []byte) {
+	if s.ownKey != "" {
+		s.seen() // another connection of the session may be asked next, by who has read what comes now
+	}
 	for len(p) > 0 && s.conn != nil {
 		switch {
 		case s.body > 0: // the rest of a large message
@@ -245,7 +248,11 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 	switch typ {
 	case wire.MsgDataRow:
 		if e.kind == exProbe {
-			s.takeProbe(msg)
+			if e.after {
+				s.takeAfter(msg)
+			} else {
+				s.takeProbe(msg)
+			}
 			return
 		}
 		if !e.swallow {
@@ -369,7 +376,7 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 		s.serverBroken("an unexpected ReadyForQuery")
 		return
 	}
-	swallow := e.swallow
+	swallow := e.swallow || e.quiet
 	s.pop()
 	if swallow {
 		if s.phase == phaseSettling {
@@ -377,6 +384,7 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 		}
 		return
 	}
+	s.seenAll()
 	if s.head() != nil || u.streaming && !u.hasSync {
 		// A Query in the middle of a stream; more is to come.
 		s.tx = msg[wire.HeaderLen]
@@ -425,12 +433,13 @@ func (s *Session) noteAnswer() {
 	if s.node.Role() == topology.Replica {
 		src = sourceReplica
 	}
-	s.last = lastAnswer{source: src, node: s.node, reason: u.reason, detail: u.detail}
+	s.last = lastAnswer{source: src, node: s.node, reason: u.reason, detail: u.detail, position: u.sight.least}
+	if u.probed && u.probe.OnReplica {
+		s.last.position = u.probe.Replayed
+	}
 	if src == sourceReplica {
-		s.last.position = s.node.Position()
 		s.local.Counters.Replica.Add(1)
 	} else {
-		s.last.position = s.cons.Floor()
 		s.local.Counters.Primary.Add(1)
 	}
 }

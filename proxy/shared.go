@@ -16,6 +16,7 @@ type Nodes interface {
 	Primary() *topology.Node
 	PickReplica(s *consistency.Session, r consistency.Read, skip *topology.Node) *topology.Node
 	RefNow(now int64) int64
+	PrimarySource() *consistency.Source
 	Hurry()
 }
 
