@@ -16,23 +16,33 @@ type analysis struct {
 	j      *judge
 	s      *catalog.Snapshot
 	path   []string // effective search path
-	params []uint32 // declared parameter types
+	params []uint32 // declared parameter types, or those of a function's arguments
+	role   string   // who runs it
+	as     string   // with whose rights relations are read
+	// stored: the text is one of the catalog. Its literals are always the same, and its parameters are arguments.
+	stored bool
+	// variables are the names of PL/pgSQL's, by which a column may be meant as well.
+	variables map[string]typ
 
-	effect  effect
-	rels    map[uint32]int // relations with storage: how many times each is read, see reads
-	visited map[*pg.Node]bool
+	effect   effect
+	rels     map[uint32]int // relations with storage: how many times each is read, see reads
+	visited  map[*pg.Node]bool
+	rowTypes map[*pg.Node]typ        // of what is in ROW(…)
+	nested   map[findingKey]*finding // what was and is being looked at, see remember
 }
 
-func newAnalysis(j *judge, path []string, params []uint32) *analysis {
-	return &analysis{j: j, s: j.s, path: path, params: params, rels: map[uint32]int{}, visited: map[*pg.Node]bool{}}
+func newAnalysis(j *judge, path []string, params []uint32, role string) *analysis {
+	return &analysis{j: j, s: j.s, path: path, params: params, role: role, as: role,
+		rels: map[uint32]int{}, visited: map[*pg.Node]bool{}, rowTypes: map[*pg.Node]typ{}, nested: map[findingKey]*finding{}}
 }
 
-// query looks at a statement's whole tree.
-func (a *analysis) query(n *pg.Node) {
+// query looks at a SELECT's whole tree, and returns what its columns are.
+func (a *analysis) query(n *pg.Node, outer *scope) *table {
 	a.visit(n)
-	a.selectStmt(n.GetSelectStmt(), nil)
+	out := a.selectStmt(n.GetSelectStmt(), outer)
 	a.effect.add(a.j.implicit)
 	a.checkComplete(n.ProtoReflect())
+	return out
 }
 
 func (a *analysis) add(e effect) { a.effect.add(e) }

@@ -29,10 +29,16 @@ var stableCacheable = names(map[string]string{
 	// default_text_search_config, and the text search catalogs.
 	"text search configuration": `to_tsvector to_tsquery plainto_tsquery phraseto_tsquery websearch_to_tsquery json_to_tsvector
 		jsonb_to_tsvector ts_headline ts_match_tq ts_match_tt`,
-	"pg_enum":            `enum_first enum_last enum_range`,
-	"pg_conversion":      `convert convert_from convert_to length`,
-	"xmloption":          `xml xml_is_well_formed`,
-	"the database (key)": `current_database`,
+	"pg_enum":       `enum_first enum_last enum_range`,
+	"pg_conversion": `convert convert_from convert_to length`,
+	"xmloption":     `xml xml_is_well_formed`,
+	"the database, role and search path (key)": `current_database current_user session_user getpgusername current_schema`,
+	// Names are looked up in the search path, and in catalogs whose every change invalidates all answers.
+	"the catalog": `pg_typeof format_type to_regclass to_regtype to_regproc to_regprocedure to_regoper to_regoperator to_regnamespace to_regrole
+		to_regcollation pg_has_role has_table_privilege has_column_privilege has_any_column_privilege has_schema_privilege`,
+	// Judged by the type that they make: see analysis.populates.
+	"the type of the result": `json_populate_record json_populate_recordset json_to_record json_to_recordset
+		jsonb_populate_record jsonb_populate_recordset jsonb_to_record jsonb_to_recordset`,
 })
 
 // stableOnReplica are stable functions whose result can't be cached, but which a replica answers as well as the primary.
@@ -40,11 +46,7 @@ var stableOnReplica = names(map[string]string{
 	// Comparing a time with and one without zone in jsonpath takes today's offset (jsonpath_exec.c: castTimeToTimeTz).
 	"reads the clock": `now transaction_timestamp statement_timestamp age timetz timezone jsonb_path_exists_tz
 		jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz`,
-	"depends on the session's schemas": `current_schema current_schemas`,
-	"depends on the catalog":           `pg_typeof`,
-	"depends on the role":              `current_user session_user getpgusername`,
-	"can turn strings into dates, and so read the clock": `json_populate_record json_populate_recordset json_to_record json_to_recordset
-		jsonb_populate_record jsonb_populate_recordset jsonb_to_record jsonb_to_recordset`,
+	"depends on the session's schemas": `current_schemas`, // among them, perhaps, one for temporary tables
 })
 
 // writingStable are functions that are called stable and yet do more than read: they assign a transaction ID.
@@ -116,6 +118,13 @@ var trustedExtensions = map[string]string{
 	"bloom": "bloom", "btree_gin": "btree_gin", "btree_gist": "btree_gist", "citext": "citext", "cube": "cube",
 	"earthdistance": "earthdistance", "fuzzystrmatch": "fuzzystrmatch", "hstore": "hstore", "intarray": "_int", "ip4r": "ip4r",
 	"ltree": "ltree", "pg_trgm": "pg_trgm", "pgcrypto": "pgcrypto", "seg": "seg", "uuid-ossp": "uuid-ossp", "vector": "vector",
+}
+
+// extensionStable are functions of trusted extensions, and of others, that are declared stable since they depend on settings
+// (which are in the key), or on a text search dictionary.
+var extensionStable = map[string]string{
+	"similarity_op": "pg_trgm", "word_similarity_op": "pg_trgm", "word_similarity_commutator_op": "pg_trgm", "show_limit": "pg_trgm",
+	"strict_word_similarity_op": "pg_trgm", "strict_word_similarity_commutator_op": "pg_trgm", "unaccent": "unaccent",
 }
 
 // extensionReads are volatile C functions of extensions that write nothing and leave nothing behind.

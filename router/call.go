@@ -43,8 +43,13 @@ func (a *analysis) call(x *pg.FuncCall, sc *scope) (typ, *catalog.Function) {
 			e := a.j.function(f)
 			e.binds = ""
 			a.add(e)
+		} else if f.Name == "current_setting" && f.Builtin() {
+			a.currentSetting(x.Args)
 		} else {
-			a.add(a.j.function(f))
+			a.function(f)
+		}
+		for i := range args {
+			a.domain(f.Arg(i, len(args)))
 		}
 		chosen++
 	}
@@ -56,14 +61,15 @@ func (a *analysis) call(x *pg.FuncCall, sc *scope) (typ, *catalog.Function) {
 			if len(candidates) == 0 {
 				return typ{oid: t.OID}, nil
 			}
-		} else if systemColumns[name] && schema == "" {
-			a.add(notCacheable("system column " + name + " isn't kept right by the WAL"))
+		} else if schema == "" {
+			a.systemColumn(name)
 		}
 	}
 	if chosen == 0 {
 		a.add(writes(fmt.Sprintf("function %s() with %d arguments isn't known", name, len(args))))
 		return hidden, nil
 	}
+	a.populates(candidates, args)
 	result := a.result(candidates, args)
 	if len(candidates) == 1 && chosen == 1 && exact {
 		return result, candidates[0]
@@ -171,16 +177,18 @@ func (a *analysis) matches(f *catalog.Function, args []typ) bool {
 // result is the type of what a call returns, where all candidates agree.
 func (a *analysis) result(candidates []*catalog.Function, args []typ) typ {
 	var out uint32
+	same, solid := true, true
 	for i, f := range candidates {
 		t := f.Result
-		switch {
-		case a.j.pseudo(t) && t != oidRecord:
+		if a.j.pseudo(t) && t != oidRecord {
 			t = a.polymorphic(f, args)
 		}
-		if i > 0 && t != out {
-			return hidden
-		}
+		same = same && (i == 0 || t == out)
+		solid = solid && t != 0 && !a.j.stringLike(t)
 		out = t
+	}
+	if !same {
+		return typ{solid: solid}
 	}
 	return typ{oid: out}
 }
@@ -223,7 +231,29 @@ func (a *analysis) window(w *pg.WindowDef, sc *scope) {
 	if len(w.OrderClause) > 0 && (w.StartOffset != nil || w.EndOffset != nil) {
 		// RANGE with an offset calls in_range functions, found through the operator class of the sort column.
 		for _, f := range a.s.FunctionsNamed("in_range") {
-			a.add(a.j.function(f))
+			a.function(f)
 		}
+	}
+}
+
+// populating are the functions that make rows of JSON, whose type is that of their first argument, or in the column definitions
+// that follow them.
+var populating = names(map[string]string{
+	"": `json_populate_record json_populate_recordset json_to_record json_to_recordset
+		jsonb_populate_record jsonb_populate_recordset jsonb_to_record jsonb_to_recordset`,
+})
+
+// populates looks at what the values of JSON are turned into: their text is read as that of the columns' types. (For column
+// definitions, columnDefs does it.)
+func (a *analysis) populates(candidates []*catalog.Function, args []typ) {
+	for _, f := range candidates {
+		if _, ok := populating[f.Name]; !ok || !f.Builtin() || len(args) == 1 {
+			continue
+		}
+		if t := a.s.Type(a.j.base(args[0].oid)); t == nil || t.Kind != catalog.TypeComposite || a.j.readsClock(args[0].oid) {
+			a.add(notCacheable("function " + f.Name + "() can turn strings into dates, and so read the clock"))
+			continue
+		}
+		a.cast(typ{oid: oidText}, args[0].oid)
 	}
 }

@@ -3,6 +3,8 @@ package router
 import (
 	"fmt"
 
+	pg "github.com/pganalyze/pg_query_go/v6"
+
 	"github.com/freshet/freshet/router/catalog"
 )
 
@@ -16,13 +18,8 @@ func (a *analysis) cast(from typ, target uint32) {
 	if p := a.j.typeProblem(target); p != "" {
 		a.add(notCacheable("cast: " + p))
 	}
-	for _, check := range t.Checks {
-		a.add(notCacheable(fmt.Sprintf("cast to domain %s, which has a CHECK constraint", a.j.typeName(target))))
-		c := closure{j: a.j}
-		c.body(check, "a CHECK of domain "+t.Name, true)
-		a.add(c.effect)
-	}
-	if !from.literal && (from.oid == 0 || a.j.stringLike(from.oid)) && a.j.readsClock(target) {
+	a.domain(target)
+	if !from.literal && !from.solid && (from.oid == 0 || a.j.stringLike(from.oid)) && a.j.readsClock(target) {
 		a.add(notCacheable(fmt.Sprintf("cast to %s of something that may be a string like 'now' reads the clock", a.j.typeName(target))))
 	}
 	a.castFunctions(from, target)
@@ -42,6 +39,61 @@ func (a *analysis) cast(from typ, target uint32) {
 	}
 }
 
+// castRow looks at the cast of a ROW(…) to a composite type: each field is cast by itself (coerce_record_to_complex).
+func (a *analysis) castRow(row *pg.RowExpr, target uint32) bool {
+	t := a.s.Type(a.j.base(target))
+	if t == nil || t.Builtin() || t.Kind != catalog.TypeComposite {
+		return false
+	}
+	r := a.s.Relation(t.Relation)
+	if r == nil || len(r.Columns) != len(row.Args) {
+		return false
+	}
+	for i, n := range row.Args {
+		from := a.rowTypes[n]
+		if from.oid == oidUnknown {
+			from = untyped
+		}
+		a.cast(from, r.Columns[i].Type)
+	}
+	if p := a.j.typeProblem(target); p != "" {
+		a.add(notCacheable("cast: " + p))
+	}
+	a.domain(target)
+	return true
+}
+
+// domain looks at the CHECK constraints that a value must pass to be of a type, if that is a domain, or made of some.
+func (a *analysis) domain(oid uint32) {
+	if t := a.s.Type(oid); t == nil || t.Builtin() {
+		return
+	}
+	a.j.inner(oid, func(t *catalog.Type) bool {
+		if t != nil && len(t.Checks) > 0 {
+			a.merge(a.remember(findingKey{kind: ofDomain, oid: t.OID, role: a.role}, func() *finding { return a.checks(t) }))
+		}
+		return true
+	})
+}
+
+func (a *analysis) checks(t *catalog.Type) *finding {
+	b := a.within()
+	sc := &scope{tables: []*table{{columns: []column{{"value", typ{oid: t.Base}}}}}}
+	for _, check := range t.Checks {
+		b.deparsed(check, sc)
+	}
+	name := fmt.Sprintf("a CHECK of domain %s", a.j.typeName(t.OID))
+	if b.effect.write != "" {
+		c := closure{j: a.j}
+		for _, check := range t.Checks {
+			c.body(check, name, true)
+		}
+		c.effect.add(notCacheable(name + ": " + b.effect.uncacheable))
+		return &finding{effect: c.effect}
+	}
+	return b.found(name)
+}
+
 // castFunctions looks at the functions in pg_cast.
 func (a *analysis) castFunctions(from typ, target uint32) {
 	if from.oid == oidUnknown {
@@ -53,7 +105,7 @@ func (a *analysis) castFunctions(from typ, target uint32) {
 			if c := a.s.Cast(source, target); c != nil {
 				found = true
 				if c.Function != 0 {
-					a.add(a.j.function(a.s.Function(c.Function)))
+					a.function(a.s.Function(c.Function))
 				}
 			}
 		}
@@ -63,7 +115,7 @@ func (a *analysis) castFunctions(from typ, target uint32) {
 	}
 	for _, c := range a.s.CastsTo(target) {
 		if c.Function != 0 {
-			a.add(a.j.function(a.s.Function(c.Function)))
+			a.function(a.s.Function(c.Function))
 		}
 	}
 }

@@ -43,6 +43,7 @@ func (c *closure) function(f *catalog.Function) {
 	}
 	if f.Language == "sql" || f.Language == "plpgsql" {
 		c.body(f.Source, fmt.Sprintf("function %s.%s()", f.Schema, f.Name), false)
+		c.body(f.DefaultArgs, fmt.Sprintf("a default of function %s.%s()", f.Schema, f.Name), true)
 	}
 }
 
@@ -64,8 +65,8 @@ func (c *closure) write(r *catalog.Relation) {
 	for _, expr := range r.Defaults {
 		c.body(expr, "a column default of "+r.Name, true)
 	}
-	for _, expr := range r.Policies {
-		c.body(expr, "a policy on "+r.Name, true)
+	for _, p := range r.Policies {
+		c.body(p.Using+" "+p.Check, "a policy on "+r.Name, true)
 	}
 	for _, oid := range r.Cascades {
 		c.write(c.j.s.Relation(oid))
@@ -93,8 +94,8 @@ func (c *closure) read(r *catalog.Relation) {
 	if r.Kind == catalog.KindView && r.Definition != "" {
 		c.body(r.Definition, "view "+r.Name, true)
 	}
-	for _, expr := range r.Policies {
-		c.body(expr, "a policy on "+r.Name, true)
+	for _, p := range r.Policies {
+		c.body(p.Using+" "+p.Check, "a policy on "+r.Name, true)
 	}
 }
 

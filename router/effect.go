@@ -39,3 +39,13 @@ func onPrimary(reason string) effect { return effect{uncacheable: reason, primar
 func writes(reason string) effect {
 	return effect{uncacheable: reason, primary: reason, write: reason}
 }
+
+// because adds to the reasons.
+func (e effect) because(why string) effect {
+	for _, reason := range []*string{&e.uncacheable, &e.primary, &e.write} {
+		if *reason != "" {
+			*reason += ": " + why
+		}
+	}
+	return e
+}

@@ -8,7 +8,7 @@ func ColumnTypes(s *catalog.Snapshot, path []string, sql string) []uint32 {
 	if err != nil || len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetSelectStmt() == nil {
 		return nil
 	}
-	a := newAnalysis(newJudge(s), path, nil)
+	a := newAnalysis(newJudge(s), path, nil, "postgres")
 	t := a.selectStmt(tree.Stmts[0].Stmt.GetSelectStmt(), nil)
 	if t.partial {
 		return nil
@@ -47,15 +47,19 @@ func HasOverlooked(s *catalog.Snapshot) (uncacheable, write string) {
 	}
 	call := planted.Stmts[0].Stmt.GetSelectStmt().TargetList[0].GetResTarget().Val
 	tree.Stmts[0].Stmt.GetSelectStmt().TargetList[0].GetResTarget().Val.GetSubLink().Xpr = call
-	a := newAnalysis(newJudge(s), []string{"pg_catalog"}, nil)
-	a.query(tree.Stmts[0].Stmt)
+	a := newAnalysis(newJudge(s), []string{"pg_catalog"}, nil, "postgres")
+	a.query(tree.Stmts[0].Stmt, nil)
 	return a.effect.uncacheable, a.effect.write
 }
 
 // FunctionEffect is what the planner thinks of a call of a function.
 func FunctionEffect(s *catalog.Snapshot, oid uint32) (uncacheable, write string) {
-	e := newJudge(s).function(s.Function(oid))
-	return e.uncacheable, e.write
+	if f := s.Function(oid); f.Builtin() && f.Name == "current_setting" {
+		return "", "" // by its argument
+	}
+	a := newAnalysis(newJudge(s), []string{"pg_catalog", "public"}, nil, "postgres")
+	a.function(s.Function(oid))
+	return a.effect.uncacheable, a.effect.write
 }
 
 // ReadsClock tells whether the input of a type can read the clock.

@@ -22,13 +22,7 @@ func (a *analysis) expr(n *pg.Node, sc *scope) typ {
 	case *pg.Node_AConst:
 		return a.constant(x.AConst)
 	case *pg.Node_ParamRef:
-		if i := int(x.ParamRef.Number) - 1; i >= 0 && i < len(a.params) && a.params[i] != 0 {
-			if p := a.j.typeProblem(a.params[i]); p != "" {
-				a.add(notCacheable(p))
-			}
-			return typ{oid: a.params[i], literal: true}
-		}
-		return untyped
+		return a.parameter(int(x.ParamRef.Number) - 1)
 	case *pg.Node_ColumnRef:
 		return a.columnRef(x.ColumnRef, sc)
 	case *pg.Node_FuncCall:
@@ -44,6 +38,9 @@ func (a *analysis) expr(n *pg.Node, sc *scope) typ {
 		target := a.resolveType(x.TypeCast.TypeName)
 		if target == 0 {
 			return hidden
+		}
+		if row := x.TypeCast.Arg.GetRowExpr(); row != nil && a.castRow(row, target) {
+			return typ{oid: target}
 		}
 		a.cast(arg, target)
 		return typ{oid: target}
@@ -71,7 +68,9 @@ func (a *analysis) expr(n *pg.Node, sc *scope) typ {
 		}
 		return hidden
 	case *pg.Node_RowExpr:
-		a.exprs(x.RowExpr.Args, sc)
+		for _, n := range x.RowExpr.Args {
+			a.rowTypes[n] = a.expr(n, sc)
+		}
 		return hidden
 	case *pg.Node_List:
 		a.exprs(x.List.Items, sc)
@@ -100,7 +99,7 @@ func (a *analysis) expr(n *pg.Node, sc *scope) typ {
 	case *pg.Node_NamedArgExpr:
 		return a.expr(x.NamedArgExpr.Arg, sc)
 	case *pg.Node_XmlExpr:
-		a.add(notCacheable("XML expressions aren't analysed"))
+		// They depend on xmlbinary and xmloption, which are in the key.
 		a.exprs(x.XmlExpr.Args, sc)
 		for _, arg := range x.XmlExpr.NamedArgs {
 			a.visit(arg)
@@ -114,11 +113,32 @@ func (a *analysis) expr(n *pg.Node, sc *scope) typ {
 			return typ{oid: oidBool}
 		}
 		return typ{oid: oidXML}
+	case *pg.Node_XmlSerialize:
+		a.expr(x.XmlSerialize.Expr, sc)
+		t := a.resolveType(x.XmlSerialize.TypeName)
+		if t != 0 {
+			a.cast(typ{oid: oidText}, t)
+		}
+		return typ{oid: t}
 	}
 	if !a.jsonExpr(n, sc) {
 		a.notUnderstood(n)
 	}
 	return hidden
+}
+
+// parameter is a parameter of the statement, whose value is asked about when it comes, or an argument.
+func (a *analysis) parameter(i int) typ {
+	if i < 0 || i >= len(a.params) || a.params[i] == 0 {
+		if a.stored {
+			return hidden
+		}
+		return untyped
+	}
+	if p := a.j.typeProblem(a.params[i]); p != "" {
+		a.add(notCacheable(p))
+	}
+	return typ{oid: a.params[i], literal: !a.stored}
 }
 
 // constant must not look at values: a plan is that of the fingerprint, which has only their classes.
@@ -284,19 +304,30 @@ func (a *analysis) valueFunction(x *pg.SQLValueFunction) typ {
 		return clock("LOCALTIMESTAMP", oidTimestamp)
 	case pg.SQLValueFunctionOp_SVFOP_CURRENT_CATALOG:
 		return typ{oid: oidName} // the database is in the key
-	case pg.SQLValueFunctionOp_SVFOP_CURRENT_SCHEMA:
-		a.add(notCacheable("CURRENT_SCHEMA depends on the session's schemas"))
-	case pg.SQLValueFunctionOp_SVFOP_CURRENT_ROLE, pg.SQLValueFunctionOp_SVFOP_CURRENT_USER, pg.SQLValueFunctionOp_SVFOP_USER,
-		pg.SQLValueFunctionOp_SVFOP_SESSION_USER:
-		a.add(notCacheable("CURRENT_USER, SESSION_USER and their like depend on the role"))
+	case pg.SQLValueFunctionOp_SVFOP_CURRENT_SCHEMA, pg.SQLValueFunctionOp_SVFOP_CURRENT_ROLE, pg.SQLValueFunctionOp_SVFOP_CURRENT_USER,
+		pg.SQLValueFunctionOp_SVFOP_USER, pg.SQLValueFunctionOp_SVFOP_SESSION_USER:
+		// Search path and role are in the key.
 	default:
 		a.add(writes("a function without parentheses isn't understood"))
 	}
 	return typ{oid: oidName}
 }
 
-// systemColumns change without a change of the row (VACUUM FULL, freezing), and aren't in the WAL feed.
-var systemColumns = map[string]bool{"ctid": true, "xmin": true, "xmax": true, "cmin": true, "cmax": true, "tableoid": true}
+// systemColumns are the columns that every table has, and whether they change without a change of the row that is in the WAL
+// feed: where it is stored (VACUUM FULL), and who has locked it. (Freezing doesn't show in xmin since 9.4.)
+var systemColumns = map[string]bool{"ctid": true, "xmin": false, "xmax": true, "cmin": true, "cmax": true, "tableoid": false}
+
+// systemColumn looks at a column by its name, if that is one of them; ok says so.
+func (a *analysis) systemColumn(name string) (t typ, ok bool) {
+	moves, ok := systemColumns[name]
+	switch {
+	case moves:
+		a.add(notCacheable("system column " + name + " isn't kept right by the WAL"))
+	case name == "tableoid":
+		return typ{oid: oidOID}, true
+	}
+	return hidden, ok
+}
 
 func (a *analysis) columnRef(x *pg.ColumnRef, sc *scope) typ {
 	var parts []string
@@ -316,13 +347,15 @@ func (a *analysis) columnRef(x *pg.ColumnRef, sc *scope) typ {
 		return hidden
 	}
 	last := parts[len(parts)-1]
-	if systemColumns[last] {
-		a.add(notCacheable("system column " + last + " isn't kept right by the WAL"))
-		return hidden
+	if t, ok := a.systemColumn(last); ok {
+		return t
 	}
 	switch len(parts) {
 	case 1:
 		if t, found := sc.column(last); found {
+			if v, ok := a.variables[last]; ok && v != t {
+				return hidden // one of the two
+			}
 			return t
 		}
 		return hidden // a whole row, or an error
@@ -354,7 +387,7 @@ func (a *analysis) columnRef(x *pg.ColumnRef, sc *scope) typ {
 func (a *analysis) projection(name string) {
 	for _, f := range a.s.FunctionsNamed(name) {
 		if f.Accepts(1) && f.Kind != catalog.KindProcedure {
-			a.add(a.j.function(f))
+			a.function(f)
 		}
 	}
 }
@@ -383,9 +416,7 @@ func (a *analysis) indirection(x *pg.A_Indirection, sc *scope) typ {
 			}
 		case *pg.Node_String_:
 			name := i.String_.Sval
-			if systemColumns[name] {
-				a.add(notCacheable("system column " + name + " isn't kept right by the WAL"))
-			}
+			a.systemColumn(name)
 			t = a.field(t, name)
 		case *pg.Node_AStar:
 			t = hidden

@@ -34,7 +34,9 @@ func (a *analysis) fromItem(n *pg.Node, sc *scope) {
 		a.sample(x.RangeTableSample, sc)
 	case *pg.Node_JoinExpr:
 		a.join(x.JoinExpr, sc)
-	default: // XMLTABLE, JSON_TABLE …
+	case *pg.Node_RangeTableFunc:
+		a.addTable(sc, a.xmlTable(x.RangeTableFunc, sc), x.RangeTableFunc.Alias)
+	default: // JSON_TABLE …
 		a.notUnderstood(n)
 		sc.tables = append(sc.tables, &table{partial: true})
 	}
@@ -119,7 +121,7 @@ func (a *analysis) rangeFunction(x *pg.RangeFunction, sc *scope) *table {
 				}
 			case item.GetList() != nil:
 				a.visit(item)
-				a.columnDefs(item.GetList().Items)
+				a.columnDefs(item.GetList().Items, readsText(list.Items[0]))
 				out = &table{partial: true}
 			default:
 				a.notUnderstood(item)
@@ -127,7 +129,7 @@ func (a *analysis) rangeFunction(x *pg.RangeFunction, sc *scope) *table {
 		}
 	}
 	if len(x.Coldeflist) > 0 {
-		out = a.columnDefs(x.Coldeflist)
+		out = a.columnDefs(x.Coldeflist, readsText(x.Functions[0].GetList().GetItems()[0]))
 	}
 	if x.Ordinality {
 		out = &table{columns: append(slices.Clone(out.columns), column{"ordinality", typ{oid: oidInt8}}), partial: out.partial}
@@ -135,8 +137,14 @@ func (a *analysis) rangeFunction(x *pg.RangeFunction, sc *scope) *table {
 	return out
 }
 
+// readsText tells whether the columns of a function that returns records are made from text.
+func readsText(n *pg.Node) bool {
+	_, ok := populating[lastName(n.GetFuncCall().GetFuncname())]
+	return ok
+}
+
 // columnDefs looks at AS (name type, …) of a function that returns records.
-func (a *analysis) columnDefs(list []*pg.Node) *table {
+func (a *analysis) columnDefs(list []*pg.Node, fromText bool) *table {
 	out := &table{}
 	for _, n := range list {
 		a.visit(n)
@@ -146,6 +154,9 @@ func (a *analysis) columnDefs(list []*pg.Node) *table {
 			continue
 		}
 		t := a.resolveType(def.TypeName)
+		if t != 0 && fromText {
+			a.cast(typ{oid: oidText}, t)
+		}
 		if def.CollClause != nil {
 			a.strings(def.CollClause.Collname)
 		}
@@ -156,6 +167,9 @@ func (a *analysis) columnDefs(list []*pg.Node) *table {
 
 // functionTable is what a function in FROM gives, where one function was chosen.
 func (a *analysis) functionTable(call *pg.FuncCall, result typ, chosen *catalog.Function) *table {
+	if result.solid && chosen == nil {
+		return &table{name: lastName(call.Funcname), columns: []column{{lastName(call.Funcname), result}}, scalar: true}
+	}
 	if chosen == nil || result.oid == 0 || result.oid == oidRecord && len(chosen.Columns) == 0 {
 		return &table{partial: true}
 	}
@@ -188,8 +202,44 @@ func (a *analysis) functionTable(call *pg.FuncCall, result typ, chosen *catalog.
 		}
 		return relationTable(r)
 	}
-	// One column, named by the alias if there is one, else by the function: it answers to every name.
-	return &table{name: chosen.Name, partial: true}
+	// One column, named by the alias if there is one, else by the function.
+	return &table{name: chosen.Name, columns: []column{{chosen.Name, typ{oid: result.oid}}}, scalar: true}
+}
+
+// xmlTable looks at XMLTABLE, whose columns are made from text.
+func (a *analysis) xmlTable(x *pg.RangeTableFunc, sc *scope) *table {
+	a.expr(x.Docexpr, sc)
+	a.expr(x.Rowexpr, sc)
+	for _, n := range x.Namespaces {
+		a.visit(n)
+		if rt := n.GetResTarget(); rt != nil && len(rt.Indirection) == 0 {
+			a.expr(rt.Val, sc)
+		} else {
+			a.notUnderstood(n)
+		}
+	}
+	out := &table{name: "xmltable"}
+	for _, n := range x.Columns {
+		a.visit(n)
+		c := n.GetRangeTableFuncCol()
+		if c == nil {
+			a.notUnderstood(n)
+			continue
+		}
+		t := uint32(oidInt4)
+		if !c.ForOrdinality {
+			if t = a.resolveType(c.TypeName); t != 0 {
+				a.cast(typ{oid: oidText}, t)
+			}
+		}
+		for _, e := range []*pg.Node{c.Colexpr, c.Coldefexpr} {
+			if e != nil {
+				a.expr(e, sc)
+			}
+		}
+		out.columns = append(out.columns, column{c.Colname, typ{oid: t}})
+	}
+	return out
 }
 
 func relationTable(r *catalog.Relation) *table {

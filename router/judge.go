@@ -17,7 +17,7 @@ type judge struct {
 		functions map[uint32]effect
 		relations map[uint32]effect // of writing to them
 		types     map[uint32]string
-		views     map[uint32]*viewPlan
+		findings  map[findingKey]*finding
 	}
 	implicit effect // of casts that can happen anywhere, unseen
 	toJSON   string // why functions that make JSON aren't cacheable
@@ -28,7 +28,7 @@ func newJudge(s *catalog.Snapshot) *judge {
 	j.mu.functions = map[uint32]effect{}
 	j.mu.relations = map[uint32]effect{}
 	j.mu.types = map[uint32]string{}
-	j.mu.views = map[uint32]*viewPlan{}
+	j.mu.findings = map[findingKey]*finding{}
 	for c := range s.UserCasts {
 		if c.Function == 0 {
 			if c.Method == 'i' && c.Context == 'i' && j.readsClock(c.Target) && j.stringLike(c.Source) {
@@ -122,6 +122,8 @@ func (j *judge) builtin(f *catalog.Function) effect {
 	return e
 }
 
+const volatileFunction = " is user-defined and volatile"
+
 // direct is the effect of a user-defined function apart from what it calls.
 func (j *judge) direct(f *catalog.Function) effect {
 	called := fmt.Sprintf("function %s.%s()", f.Schema, f.Name)
@@ -133,7 +135,7 @@ func (j *judge) direct(f *catalog.Function) effect {
 		return notCacheable(called + " is a user-defined aggregate")
 	case f.Language == "sql" || f.Language == "plpgsql":
 		if volatile {
-			return writes(called + " is user-defined and volatile")
+			return writes(called + volatileFunction)
 		}
 		// Postgres itself sees to it that such a function doesn't write: "… is not allowed in a non-volatile function".
 		return notCacheable(called + " is user-defined")
@@ -166,10 +168,13 @@ func (j *judge) direct(f *catalog.Function) effect {
 
 // trusted tells whether an immutable C function may be taken at its word.
 func (j *judge) trusted(f *catalog.Function) bool {
-	if f.Volatility != catalog.Immutable {
+	library, ok := trustedExtensions[f.Extension]
+	switch {
+	case f.Volatility == catalog.Stable && f.Extension != "" && extensionStable[f.Name] == f.Extension:
+		library, ok = f.Extension, true
+	case f.Volatility != catalog.Immutable:
 		return false
 	}
-	library, ok := trustedExtensions[f.Extension]
 	// A member that was added by hand has its code elsewhere.
 	return ok && (f.Language == "internal" || strings.TrimPrefix(f.Library, "$libdir/") == library)
 }

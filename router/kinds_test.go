@@ -168,16 +168,16 @@ func TestNamesAreLookedUpInTheSearchPath(t *testing.T) {
 		{"pg_catalog", "SELECT id FROM accounts", "write: relation accounts isn't known"},
 		{"pg_catalog app public", "SELECT name FROM accounts", "cacheable accounts"},
 		{"pg_catalog public app", "SELECT lower(name) FROM accounts", "cacheable accounts"},
-		{"app pg_catalog public", "SELECT lower(name) FROM public.accounts", "write: function app.lower() is user-defined and volatile"},
-		{"pg_catalog app public", "SELECT app.lower(name) FROM public.accounts", "write: function app.lower() is user-defined and volatile"},
+		{"app pg_catalog public", "SELECT lower(name) FROM public.accounts", "primary: function app.lower(): function random() is volatile"},
+		{"pg_catalog app public", "SELECT app.lower(name) FROM public.accounts", "primary: function app.lower(): function random() is volatile"},
 		// A volatile operator of the same name doesn't matter where it can't be meant, and does where it can.
 		{"pg_catalog public app", "SELECT id = 1, name = 'x', id = big FROM public.accounts", "cacheable accounts"},
-		{"pg_catalog public app", "SELECT id = name FROM public.accounts", "write: function app.weird_eq() is user-defined and volatile"},
+		{"pg_catalog public app", "SELECT id = name FROM public.accounts", "primary: function app.weird_eq(): function random() is volatile"},
 		{"pg_catalog public", "SELECT id = name FROM public.accounts", "cacheable accounts"},
-		{"pg_catalog public app", "SELECT id OPERATOR(app.=) 'x' FROM public.accounts", "write: function app.weird_eq() is user-defined and volatile"},
+		{"pg_catalog public app", "SELECT id OPERATOR(app.=) 'x' FROM public.accounts", "primary: function app.weird_eq(): function random() is volatile"},
 		{"pg_catalog public app", "SELECT id OPERATOR(pg_catalog.=) name FROM public.accounts", "cacheable accounts"},
-		{"public pg_catalog", "SELECT pure(1)", "replica: function public.pure() is user-defined"},
-		{"pg_catalog", "SELECT public.pure(1)", "replica: function public.pure() is user-defined"},
+		{"public pg_catalog", "SELECT pure(1)", "cacheable"},
+		{"pg_catalog", "SELECT public.pure(1)", "cacheable"},
 		{"pg_catalog", "SELECT pure(1)", "write: function pure() with 1 arguments isn't known"},
 	} {
 		got := describe(s, planner.Plan(c.sql, router.Context{SearchPath: strings.Fields(c.path)}))
@@ -202,7 +202,7 @@ func TestDeclaredParameterTypesCount(t *testing.T) {
 	}{
 		{nil, "SELECT id FROM public.accounts WHERE id = $1", "cacheable accounts"},
 		{[]uint32{int4}, "SELECT id FROM public.accounts WHERE id = $1", "cacheable accounts"},
-		{[]uint32{text}, "SELECT id FROM public.accounts WHERE id = $1", "write: function app.weird_eq() is user-defined and volatile"},
+		{[]uint32{text}, "SELECT id FROM public.accounts WHERE id = $1", "primary: function app.weird_eq(): function random() is volatile"},
 		{[]uint32{text}, "SELECT $1::date", "cacheable"}, // the value is asked about by ClockWord
 		{[]uint32{text}, "SELECT ($1 || '')::date", "replica: cast to date…"},
 		{[]uint32{timestamptz}, "SELECT $1::date", "cacheable"},
@@ -301,14 +301,14 @@ func TestSQLJSONIsReadByServersThatKnowIt(t *testing.T) {
 		"SELECT name IS JSON FROM accounts":                                               "replica: SQL/JSON isn't analysed",
 		"SELECT JSON(name), JSON_SCALAR(id), JSON_SERIALIZE('{}') FROM accounts":          "replica: SQL/JSON isn't analysed",
 		"SELECT JSON_VALUE(doc, '$.a' RETURNING int DEFAULT 1 ON EMPTY), JSON_QUERY(doc, '$' PASSING id AS x), JSON_EXISTS(doc, '$.a') FROM accounts": "replica: SQL/JSON isn't analysed",
-		"SELECT JSON_OBJECT('a': touches())":                                        "write: function public.touches() is user-defined and volatile",
+		"SELECT JSON_OBJECT('a': touches())":                                        "write: function public.touches() is user-defined and volatile…",
 		"SELECT JSON_VALUE(doc, '$' DEFAULT nextval('seq') ON EMPTY) FROM accounts": "write: function nextval() is volatile",
 		"SELECT JSON_ARRAY(SELECT nextval('seq'))":                                  "write: function nextval() is volatile",
-		"SELECT JSON_ARRAYAGG(id ORDER BY touches()) FROM accounts":                 "write: function public.touches() is user-defined and volatile",
+		"SELECT JSON_ARRAYAGG(id ORDER BY touches()) FROM accounts":                 "write: function public.touches() is user-defined and volatile…",
 		"SELECT * FROM JSON_TABLE('{}', '$' COLUMNS (a int)) x":                     "write: JsonTable isn't understood",
 	} {
 		p := router.NewPlanner(func() *catalog.Snapshot { return &recent }).Plan(sql, ctx)
-		if got := describe(&recent, p); got != want {
+		if got := describe(&recent, p); !matches(got, want) {
 			t.Errorf("%s\n got %s\nwant %s", sql, got, want)
 		}
 		if p := router.NewPlanner(func() *catalog.Snapshot { return &old }).Plan(sql, ctx); !p.Writes {

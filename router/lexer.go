@@ -193,6 +193,7 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 	fresh := true          // at the beginning of a statement
 	current := KeywordNone // first keyword of the current statement
 	float := 0             // how much of "float (" was just seen
+	named := false         // after current_setting, up to the next string
 	for {
 		// Most tokens are words after a space. They are taken here, which saves a fifth of the time; next does the
 		// same, more slowly.
@@ -247,6 +248,7 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 			case word-n == 10 && string(out[n:word]) == "set_config":
 				scan.Exact = true // which setting it sets, and to what, is part of the plan
 			}
+			named = named || word-n == len(settingFunction) && string(out[n:word]) == settingFunction
 			out[word] = normEnd
 			n = word + 1
 		case tokenSelf:
@@ -277,6 +279,12 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 			if t.hidden || ClockWord(t.body(text)) {
 				scan.ClockWord = true
 			}
+			if named {
+				// What the setting is decides whether it is in the cache key.
+				named = false
+				n = verbatim(out, n, normVerbatim, text[t.start:t.end])
+				break
+			}
 			out[n] = normClass + byte(tokenString)
 			n++
 		case tokenInt4, tokenInt4Min, tokenInt8, tokenInt8Min, tokenNumeric, tokenBits:
@@ -291,6 +299,7 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 			out[n] = normClass + byte(t.kind)
 			n++
 		case tokenQuoted:
+			named = named || string(text[t.start+1:t.end-1]) == settingFunction
 			n = verbatim(out, n, normQuoted, text[t.start:t.end])
 		case tokenNChar:
 			out[n] = normNChar
@@ -313,6 +322,9 @@ func (l *Lexer) normalize(text []byte) ([]byte, Scan) {
 		}
 	}
 }
+
+// settingFunction is the function whose literal argument is part of the fingerprint.
+const settingFunction = "current_setting"
 
 // verbatim writes a token as it is.
 func verbatim(out []byte, n int, mark byte, raw []byte) int {

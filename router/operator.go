@@ -170,11 +170,11 @@ func (a *analysis) judgeOperators(name string, candidates []*catalog.Operator) t
 	}
 	result := candidates[0].Result
 	for _, o := range candidates {
-		e := a.j.function(a.s.Function(o.Function))
-		if e.uncacheable != "" {
-			e.uncacheable = fmt.Sprintf("operator %s: %s", name, e.uncacheable)
+		before := a.effect.uncacheable
+		a.function(a.s.Function(o.Function))
+		if before == "" && a.effect.uncacheable != "" {
+			a.effect.uncacheable = fmt.Sprintf("operator %s: %s", name, a.effect.uncacheable)
 		}
-		a.add(e)
 		if o.Result != result {
 			result = 0
 		}

@@ -44,7 +44,7 @@ func (p *Planner) judgeOf(s *catalog.Snapshot) *judge {
 // The text is taken to be in UTF-8; see Scan.NonASCII for sessions with another client_encoding.
 func (p *Planner) Plan(text string, ctx Context) *Plan {
 	_, scan := NewLexer().Scan([]byte(text))
-	st := &statement{path: ctx.SearchPath, params: ctx.ParamTypes, exact: scan.Exact}
+	st := &statement{path: ctx.SearchPath, params: ctx.ParamTypes, role: ctx.Role, exact: scan.Exact}
 	if s := p.src(); s != nil {
 		st.j, st.generation = p.judgeOf(s), s.Generation
 		if s.Encoding != "UTF8" && scan.NonASCII {
@@ -60,6 +60,7 @@ type statement struct {
 	j          *judge // nil: there is no snapshot
 	path       []string
 	params     []uint32
+	role       string
 	generation uint64
 	exact      bool // the plan is for this text alone: what its literals say may be part of it
 }

@@ -75,12 +75,12 @@ CREATE TRIGGER audit AFTER DELETE ON children FOR EACH ROW EXECUTE FUNCTION audi
 CREATE TABLE ruled (id int); CREATE RULE r AS ON UPDATE TO ruled DO ALSO INSERT INTO audited VALUES (1);
 CREATE FUNCTION inserts_audited() RETURNS void LANGUAGE sql AS 'INSERT INTO audited VALUES (1)';
 CREATE FUNCTION narrow(int, int) RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
-CREATE FUNCTION narrow(bigint, numeric) RETURNS int LANGUAGE sql AS 'SELECT 2';
+CREATE FUNCTION narrow(bigint, numeric) RETURNS int LANGUAGE sql AS 'UPDATE accounts SET active = true; SELECT 2';
 CREATE SCHEMA app; CREATE TABLE app.things (id int PRIMARY KEY, at timestamptz);
 CREATE TABLE app.accounts (id int PRIMARY KEY);
-CREATE FUNCTION app.weird_eq(int, text) RETURNS bool LANGUAGE sql VOLATILE AS 'SELECT $1::text = $2';
+CREATE FUNCTION app.weird_eq(int, text) RETURNS bool LANGUAGE sql VOLATILE AS 'SELECT $1::text = $2 AND random() > 0';
 CREATE OPERATOR app.= (leftarg = int, rightarg = text, function = app.weird_eq);
-CREATE FUNCTION app.lower(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT pg_catalog.lower($1)';
+CREATE FUNCTION app.lower(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT pg_catalog.lower($1) || random()';
 `
 
 var planned struct {

@@ -175,7 +175,7 @@ func settled(t typ) typ {
 	if t.oid == oidUnknown {
 		return hidden
 	}
-	return typ{oid: t.oid}
+	return typ{oid: t.oid, solid: t.solid}
 }
 
 // targets looks at a target list.

@@ -38,6 +38,7 @@ func (a *analysis) relation(r *catalog.Relation, children bool) {
 		return
 	}
 	a.storage(r)
+	a.rowSecurity(r) // that of children doesn't count where they are read through their parent
 	switch r.Kind {
 	case catalog.KindTable, catalog.KindPartitionedTable:
 		if !children {
@@ -49,11 +50,7 @@ func (a *analysis) relation(r *catalog.Relation, children bool) {
 			}
 		}
 	case catalog.KindView:
-		v := a.j.view(r)
-		a.add(v.effect)
-		for oid, n := range v.rels {
-			a.rels[oid] += n
-		}
+		a.merge(a.view(r))
 	}
 }
 
@@ -76,14 +73,6 @@ func (a *analysis) storage(r *catalog.Relation) {
 	if r.Persistence != catalog.Permanent {
 		a.add(onPrimary(fmt.Sprintf("table %s is unlogged", r.Name)))
 	}
-	if r.RowSecurity {
-		a.add(notCacheable(fmt.Sprintf("table %s has row-level security", r.Name)))
-		c := closure{j: a.j}
-		for _, policy := range r.Policies {
-			c.body(policy, "a policy on "+r.Name, true)
-		}
-		a.add(c.effect)
-	}
 	for _, c := range r.Columns {
 		if problem := a.j.typeProblem(c.Type); problem != "" {
 			a.add(notCacheable(fmt.Sprintf("column %s.%s: %s", r.Name, c.Name, problem)))
@@ -92,50 +81,67 @@ func (a *analysis) storage(r *catalog.Relation) {
 	}
 }
 
-// viewPlan is what reading a view amounts to. It is the same for everybody: its definition is looked at with every
-// name qualified.
-type viewPlan struct {
-	effect effect
-	rels   map[uint32]int
-}
-
-// view looks at a view's definition, once.
-func (j *judge) view(r *catalog.Relation) *viewPlan {
-	j.mu.Lock()
-	v := j.mu.views[r.OID]
-	j.mu.Unlock()
-	if v != nil {
-		return v
+// rowSecurity looks at the policies that hold for whoever reads a relation (check_enable_rls, get_row_security_policies).
+// What depends on the role alone is safe: the role is in the key, and a change of roles invalidates everything.
+func (a *analysis) rowSecurity(r *catalog.Relation) {
+	if !r.RowSecurity || a.s.BypassesRowSecurity(a.as) || a.s.HasPrivilegesOf(a.as, r.Owner) && !r.Forced {
+		return
 	}
-	v = j.newView(r)
-	j.mu.Lock()
-	j.mu.views[r.OID] = v
-	j.mu.Unlock()
-	return v
+	for _, p := range r.Policies {
+		if p.Command != 'r' && p.Command != '*' || !a.isFor(p) {
+			continue
+		}
+		policy := a.within()
+		policy.as = a.as
+		policy.deparsed(p.Using, &scope{tables: []*table{relationTable(r)}})
+		where := fmt.Sprintf("policy %s of table %s", p.Name, r.Name)
+		if policy.effect.write != "" {
+			c := closure{j: a.j}
+			c.body(p.Using, where, true)
+			policy.effect = effect{uncacheable: policy.effect.uncacheable}
+			policy.effect.add(c.effect)
+		}
+		a.merge(policy.found(where))
+	}
 }
 
-func (j *judge) newView(r *catalog.Relation) *viewPlan {
-	refuse := func(e effect) *viewPlan {
-		c := closure{j: j}
-		c.body(r.Definition, "view "+r.Name, true)
-		e.add(c.effect)
-		return &viewPlan{effect: e}
+// isFor tells whether a policy is for the role that reads. About a role that isn't known yet nothing is assumed.
+func (a *analysis) isFor(p catalog.Policy) bool {
+	if !a.s.RoleExists(a.as) {
+		return true
+	}
+	for _, role := range p.Roles {
+		if a.s.HasPrivilegesOf(a.as, role) {
+			return true
+		}
+	}
+	return false
+}
+
+// view looks at a view's definition.
+func (a *analysis) view(r *catalog.Relation) *finding {
+	return a.remember(findingKey{kind: ofView, oid: r.OID, role: a.role}, func() *finding { return a.newView(r) })
+}
+
+func (a *analysis) newView(r *catalog.Relation) *finding {
+	name := "view " + r.Name
+	b := a.within()
+	// The relations of a view are read with the rights of its owner; those of a security_invoker view with those of whoever
+	// runs the statement, also when it is read through another view.
+	if on, ok := r.Option("security_invoker"); !ok || on == "false" || on == "off" || on == "0" || on == "no" {
+		b.as = a.s.RoleName(r.Owner)
 	}
 	tree, err := parse(r.Definition)
 	if err != nil || len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetSelectStmt() == nil {
-		return refuse(writes(fmt.Sprintf("the definition of view %s isn't understood", r.Name)))
+		b.add(writes("its definition isn't understood"))
+	} else {
+		b.query(tree.Stmts[0].Stmt, nil)
 	}
-	a := newAnalysis(j, []string{"pg_catalog"}, nil)
-	a.query(tree.Stmts[0].Stmt)
-	v := &viewPlan{effect: a.effect, rels: a.rels}
-	if v.effect.uncacheable != "" {
-		v.effect.uncacheable = fmt.Sprintf("view %s: %s", r.Name, v.effect.uncacheable)
+	b.clockWords(r.Definition)
+	if b.effect.write != "" {
+		c := closure{j: a.j}
+		c.body(r.Definition, name, true)
+		b.effect.add(c.effect)
 	}
-	if on, ok := r.Option("security_invoker"); ok && on != "false" && on != "off" && on != "0" && on != "no" {
-		v.effect.add(notCacheable(fmt.Sprintf("view %s has security_invoker", r.Name)))
-	}
-	if _, scan := NewLexer().Scan([]byte(r.Definition)); scan.ClockWord {
-		v.effect.add(notCacheable(fmt.Sprintf("view %s holds a word like 'now' or 'today'", r.Name)))
-	}
-	return v
+	return b.found(name)
 }

@@ -4,6 +4,7 @@ package router
 type scope struct {
 	parent  *scope
 	tables  []*table
+	rows    []*table        // records of PL/pgSQL: their fields are found by name and field only
 	using   map[string]bool // columns that JOIN … USING has merged
 	natural bool            // any column may be merged
 	ctes    map[string]*table
@@ -15,6 +16,8 @@ type table struct {
 	columns []column
 	// partial: there may be more columns than are known here, or with other names.
 	partial bool
+	// scalar: of a function that gives one value, whose only column has the table's name if it isn't given one.
+	scalar bool
 }
 
 type column struct {
@@ -39,6 +42,11 @@ func (sc *scope) cte(name string) *table {
 func (sc *scope) table(name string) *table {
 	for ; sc != nil; sc = sc.parent {
 		for _, t := range sc.tables {
+			if t.name == name {
+				return t
+			}
+		}
+		for _, t := range sc.rows {
 			if t.name == name {
 				return t
 			}
@@ -91,6 +99,9 @@ func (t *table) column(name string) (typ, bool) {
 func (t *table) renamed(name string, columns []string) *table {
 	out := &table{name: name, partial: t.partial}
 	out.columns = append(out.columns, t.columns...)
+	if t.scalar {
+		out.columns[0].name = name
+	}
 	for i, c := range columns {
 		if i < len(out.columns) {
 			out.columns[i].name = c

@@ -115,8 +115,8 @@ func (st *statement) selection(n *pg.Node) *Plan {
 		p.Binds = catalogUnknown
 		return p
 	}
-	a := newAnalysis(st.j, st.path, st.params)
-	a.query(n)
+	a := newAnalysis(st.j, st.path, st.params, st.role)
+	a.query(n, nil)
 	if mentionsTemp(n) {
 		a.add(effect{binds: "temporary table"})
 	}
@@ -248,7 +248,7 @@ func (st *statement) copyStmt(x *pg.CopyStmt) *Plan {
 		q := st.selection(x.Query)
 		p.Writes, p.WriteReason = q.Writes, q.WriteReason
 	case x.Relation != nil && st.j != nil:
-		a := newAnalysis(st.j, st.path, nil)
+		a := newAnalysis(st.j, st.path, nil, st.role)
 		a.rangeVar(x.Relation, nil)
 		p.Writes, p.WriteReason = a.effect.write != "", a.effect.write
 	}

@@ -1,5 +1,7 @@
 package catalog
 
+import "strings"
+
 // Volatilities (pg_proc.provolatile).
 const (
 	Immutable = 'i'
@@ -34,12 +36,24 @@ type Function struct {
 	Columns []Column
 	// Extension is the name of the extension it belongs to, or empty.
 	Extension string
-	// Source is the body of a function that isn't of the server itself: prosrc, or prosqlbody as text.
-	Source string
+	// ArgNames are the names of the input arguments, empty ones included; nil where none has a name.
+	ArgNames []string
+	// Source is the body of a function that isn't of the server itself: prosrc, or prosqlbody as text. In the latter case it
+	// is Deparsed: every name outside of pg_catalog is qualified.
+	Source   string
+	Deparsed bool
+	// DefaultArgs are the default expressions, separated by commas, every name outside of pg_catalog qualified.
+	DefaultArgs string
+	// Owner is whose rights a function has that is a Definer (SECURITY DEFINER).
+	Owner   uint32
+	Definer bool
+	// Config are the settings that hold while it runs, as name=value.
+	Config []string
 	// Library is probin: the file of a C function.
 	Library string
-	// Parts are the functions that an aggregate is made of.
-	Parts []uint32
+	// Parts are the functions that an aggregate is made of, and Initial are its initial values.
+	Parts   []uint32
+	Initial []string
 }
 
 // Builtin tells whether the function came with the server.
@@ -114,9 +128,19 @@ type Type struct {
 	Relation uint32
 	// The functions between text or wire format and the type.
 	Input, Output, Receive, Send uint32
-	// Checks are the texts of a domain's CHECK constraints.
+	// Checks are the expressions of a domain's CHECK constraints, which call the value VALUE.
 	Checks []string
 }
 
 // Builtin tells whether the type came with the server.
 func (t *Type) Builtin() bool { return t.OID < FirstUserOID }
+
+// Setting returns what a function sets a setting to while it runs.
+func (f *Function) Setting(name string) (string, bool) {
+	for _, c := range f.Config {
+		if key, value, _ := strings.Cut(c, "="); strings.EqualFold(key, name) {
+			return value, true
+		}
+	}
+	return "", false
+}

@@ -127,8 +127,8 @@ func (l *loader) schemas(ctx context.Context) error {
 
 func (l *loader) roles(ctx context.Context) error {
 	var r role
-	err := l.each(ctx, `SELECT oid, rolname::text, rolsuper, rolinherit FROM pg_roles`,
-		[]any{&r.oid, &r.name, &r.super, &r.inherit}, func() {
+	err := l.each(ctx, `SELECT oid, rolname::text, rolsuper, rolinherit, rolbypassrls FROM pg_roles`,
+		[]any{&r.oid, &r.name, &r.super, &r.inherit, &r.bypass}, func() {
 			role := r
 			l.s.roles[r.name] = &role
 			l.s.roleByOID[r.oid] = &role

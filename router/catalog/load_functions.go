@@ -26,7 +26,7 @@ func (l *loader) types(ctx context.Context) error {
 func (l *loader) domains(ctx context.Context) error {
 	var oid uint32
 	var text string
-	return l.each(ctx, `SELECT contypid, pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid <> 0 AND contype = 'c' ORDER BY oid`,
+	return l.each(ctx, `SELECT contypid, pg_get_expr(conbin, 0) FROM pg_constraint WHERE contypid <> 0 AND contype = 'c' ORDER BY oid`,
 		[]any{&oid, &text}, func() {
 			if t := l.s.types[oid]; t != nil {
 				t.Checks = append(t.Checks, text)
@@ -40,30 +40,47 @@ func (l *loader) functions(ctx context.Context) error {
 	var kind, volatility string
 	var all []uint32
 	var modes, names []string
+	var source, body *string
 	return l.each(ctx, `SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.provolatile::text, l.lanname::text,
 			p.proargtypes::oid[], p.pronargdefaults, p.provariadic, p.prorettype, p.proretset,
 			coalesce(p.proallargtypes, '{}'), coalesce(p.proargmodes::text[], '{}'), coalesce(p.proargnames, '{}'),
 			coalesce(e.extname::text, ''),
-			CASE WHEN p.oid < 16384 THEN '' ELSE concat_ws(' ', p.prosrc, pg_get_function_sqlbody(p.oid)) END, coalesce(p.probin, '')
+			CASE WHEN p.oid >= 16384 THEN p.prosrc END, CASE WHEN p.oid >= 16384 THEN pg_get_function_sqlbody(p.oid) END, coalesce(p.probin, ''),
+			p.proowner, p.prosecdef, coalesce(p.proconfig, '{}'), CASE WHEN p.oid >= 16384 THEN coalesce(pg_get_expr(p.proargdefaults, 0), '') ELSE '' END
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 		LEFT JOIN pg_depend d ON p.oid >= 16384 AND d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 			AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 		LEFT JOIN pg_extension e ON e.oid = d.refobjid
 		WHERE n.nspname !~ '^pg_(toast_)?temp_'`,
 		[]any{&f.OID, &f.Schema, &f.Name, &kind, &volatility, &f.Language, &f.Args, &f.Defaults, &f.Variadic, &f.Result, &f.ReturnsSet,
-			&all, &modes, &names, &f.Extension, &f.Source, &f.Library}, func() {
+			&all, &modes, &names, &f.Extension, &source, &body, &f.Library, &f.Owner, &f.Definer, &f.Config, &f.DefaultArgs}, func() {
 			f.Kind, f.Volatility = kind[0], volatility[0]
 			fn := f
-			for i := range modes {
-				if (modes[i] == "o" || modes[i] == "b" || modes[i] == "t") && i < len(all) {
-					c := Column{Type: all[i]}
-					if i < len(names) {
-						c.Name = names[i]
-					}
-					fn.Columns = append(fn.Columns, c)
+			if source != nil {
+				fn.Source = *source
+			}
+			if body != nil {
+				fn.Source, fn.Deparsed = *body, true
+			}
+			if len(modes) == 0 {
+				fn.ArgNames = names
+			}
+			for i, mode := range modes {
+				if i >= len(all) {
+					break
+				}
+				name := ""
+				if i < len(names) {
+					name = names[i]
+				}
+				if mode == "o" || mode == "b" || mode == "t" {
+					fn.Columns = append(fn.Columns, Column{Name: name, Type: all[i]})
+				}
+				if mode != "o" && mode != "t" {
+					fn.ArgNames = append(fn.ArgNames, name)
 				}
 			}
-			f.Args, all, modes, names = nil, nil, nil, nil
+			f.Args, all, modes, names, f.Config = nil, nil, nil, nil, nil
 			l.s.functions[fn.OID] = &fn
 			l.s.funcsByName[fn.Name] = append(l.s.funcsByName[fn.Name], &fn)
 		})
@@ -73,18 +90,20 @@ func (l *loader) functions(ctx context.Context) error {
 func (l *loader) aggregates(ctx context.Context) error {
 	var oid uint32
 	var parts []uint32
+	var initial []string
 	return l.each(ctx, `SELECT aggfnoid::oid, ARRAY[aggtransfn::oid, aggfinalfn::oid, aggcombinefn::oid, aggserialfn::oid,
-			aggdeserialfn::oid, aggmtransfn::oid, aggminvtransfn::oid, aggmfinalfn::oid]
+			aggdeserialfn::oid, aggmtransfn::oid, aggminvtransfn::oid, aggmfinalfn::oid], array_remove(ARRAY[agginitval, aggminitval], NULL)
 		FROM pg_aggregate WHERE aggfnoid::oid >= 16384`,
-		[]any{&oid, &parts}, func() {
+		[]any{&oid, &parts, &initial}, func() {
 			if f := l.s.functions[oid]; f != nil {
+				f.Initial = initial
 				for _, p := range parts {
 					if p != 0 {
 						f.Parts = append(f.Parts, p)
 					}
 				}
 			}
-			parts = nil
+			parts, initial = nil, nil
 		})
 }
 

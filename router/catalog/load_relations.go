@@ -8,12 +8,12 @@ func (l *loader) relations(ctx context.Context) error {
 	var r Relation
 	var kind, persistence, identity string
 	return l.each(ctx, `SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.relowner, c.reltype,
-			c.relrowsecurity, c.relispartition, c.relreplident::text, coalesce(c.reloptions, '{}'),
+			c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.relreplident::text, coalesce(c.reloptions, '{}'),
 			EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relpersistence <> 't' AND c.relkind <> 't'`,
 		[]any{&r.OID, &r.Schema, &r.Name, &kind, &persistence, &r.Owner, &r.RowType,
-			&r.RowSecurity, &r.IsPartition, &identity, &r.Options, &r.HasPrimaryKey}, func() {
+			&r.RowSecurity, &r.Forced, &r.IsPartition, &identity, &r.Options, &r.HasPrimaryKey}, func() {
 			r.Kind, r.Persistence, r.ReplicaIdentity = kind[0], persistence[0], identity[0]
 			rel := r
 			r.Options = nil
@@ -112,7 +112,17 @@ func (l *loader) defaults(ctx context.Context) error {
 }
 
 func (l *loader) policies(ctx context.Context) error {
-	return l.perRelation(ctx, `SELECT polrelid, concat_ws(' AND ', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
-		FROM pg_policy ORDER BY oid`,
-		func(r *Relation, expr string) { r.Policies = append(r.Policies, expr) })
+	var oid uint32
+	var p Policy
+	var command string
+	return l.each(ctx, `SELECT polrelid, polname::text, polcmd::text, polroles, coalesce(pg_get_expr(polqual, polrelid), ''),
+			coalesce(pg_get_expr(polwithcheck, polrelid), '')
+		FROM pg_policy ORDER BY polrelid, polname`,
+		[]any{&oid, &p.Name, &command, &p.Roles, &p.Using, &p.Check}, func() {
+			p.Command = command[0]
+			if r := l.s.relations[oid]; r != nil {
+				r.Policies = append(r.Policies, p)
+			}
+			p.Roles = nil
+		})
 }

@@ -43,7 +43,9 @@ type Relation struct {
 	Persistence byte
 	Owner       uint32
 	RowType     uint32
+	// RowSecurity: its policies hold, for the owner too where it is Forced.
 	RowSecurity bool
+	Forced      bool
 	IsPartition bool
 	// ReplicaIdentity is pg_class.relreplident: d, n, f or i. HasPrimaryKey tells what d means.
 	ReplicaIdentity byte
@@ -60,10 +62,21 @@ type Relation struct {
 	Triggers []uint32
 	// Cascades are the relations to which its deletes and updates are carried on by foreign keys.
 	Cascades []uint32
-	// Policies and Defaults are the expressions of its row security policies, and of its column defaults and
-	// generated columns.
-	Policies []string
+	Policies []Policy
+	// Defaults are the expressions of its column defaults and generated columns.
 	Defaults []string
+}
+
+// Policy is a row security policy.
+type Policy struct {
+	Name string
+	// Command is r (SELECT), a (INSERT), w (UPDATE), d (DELETE) or * (all).
+	Command byte
+	// Roles are those that it is for; 0 is PUBLIC.
+	Roles []uint32
+	// Using and Check are its expressions, empty where there is none; every name outside of pg_catalog is qualified, but the
+	// columns of the relation aren't.
+	Using, Check string
 }
 
 // System tells whether the relation came with the server.

@@ -7,6 +7,7 @@ type role struct {
 	name    string
 	super   bool
 	inherit bool
+	bypass  bool // BYPASSRLS
 	// memberOf are the roles that it was granted, with whether it has their privileges without SET ROLE.
 	memberOf []membership
 }
@@ -65,17 +66,28 @@ const (
 	rolePgWriteAllData  = 6182
 )
 
-// mayUse is has_schema_privilege(role, schema, 'USAGE').
-func (s *Snapshot) mayUse(r *role, schema *Schema) bool {
-	if r.super {
-		return true
+// BypassesRowSecurity tells whether no policy holds for the role (has_bypassrls_privilege).
+func (s *Snapshot) BypassesRowSecurity(name string) bool {
+	r := s.roles[name]
+	return r != nil && (r.super || r.bypass)
+}
+
+// RoleName returns the name of the role with an OID, or nothing.
+func (s *Snapshot) RoleName(oid uint32) string {
+	if r := s.roleByOID[oid]; r != nil {
+		return r.name
 	}
-	for _, grantee := range schema.usage {
-		if grantee == 0 {
-			return true
-		}
-	}
-	// All roles whose privileges r has (roles_is_member_of with ROLERECURSE_PRIVS).
+	return ""
+}
+
+// HasPrivilegesOf is has_privs_of_role(): a superuser has those of every role. An OID of 0 stands for PUBLIC.
+func (s *Snapshot) HasPrivilegesOf(name string, role uint32) bool {
+	r := s.roles[name]
+	return role == 0 || r != nil && (r.super || s.privileges(r)[role])
+}
+
+// privileges are all roles whose privileges r has, itself included (roles_is_member_of with ROLERECURSE_PRIVS).
+func (s *Snapshot) privileges(r *role) map[uint32]bool {
 	has := map[uint32]bool{}
 	queue := []uint32{r.oid}
 	for len(queue) > 0 {
@@ -96,6 +108,20 @@ func (s *Snapshot) mayUse(r *role, schema *Schema) bool {
 			}
 		}
 	}
+	return has
+}
+
+// mayUse is has_schema_privilege(role, schema, 'USAGE').
+func (s *Snapshot) mayUse(r *role, schema *Schema) bool {
+	if r.super {
+		return true
+	}
+	for _, grantee := range schema.usage {
+		if grantee == 0 {
+			return true
+		}
+	}
+	has := s.privileges(r)
 	if has[rolePgReadAllData] || has[rolePgWriteAllData] {
 		return true
 	}
