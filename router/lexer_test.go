@@ -315,7 +315,7 @@ func drawText(t *rapid.T, class, label string) string {
 		return fmt.Sprintf("%d.%d", rapid.IntRange(0, 99).Draw(t, label+" n"), rapid.IntRange(0, 99).Draw(t, label+" m"))
 	case "string":
 		s := rapid.StringMatching(`[a-z '\-/*"$\\;]{0,8}`).Draw(t, label+" string")
-		if rapid.Bool().Draw(t, label+" dollars") && !strings.Contains(s, "$q$") && !strings.HasSuffix(s, "$") {
+		if rapid.Bool().Draw(t, label+" dollars") && strings.Index(s+"$q$", "$q$") == len(s) {
 			return "$q$" + s + "$q$"
 		}
 		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
