@@ -84,7 +84,7 @@ func TestLoad(t *testing.T) {
 	check("parent", parent.Kind == catalog.KindPartitionedTable && parent.RowSecurity && parent.HasPrimaryKey && parent.ReplicaIdentity == 'd' && !parent.System())
 	check("columns", slices.Equal(parent.Columns, []catalog.Column{{Name: "id", Type: 23}, {Name: "name", Type: 25}}))
 	check("defaults", len(parent.Defaults) == 2 && strings.Contains(strings.Join(parent.Defaults, " "), "nextval"))
-	check("policies", len(parent.Policies) == 1 && strings.Contains(parent.Policies[0], "CURRENT_USER"))
+	check("policies", len(parent.Policies) == 1 && strings.Contains(parent.Policies[0].Using, "CURRENT_USER"))
 	check("triggers", len(parent.Triggers) == 1 && s.Function(parent.Triggers[0]).Name == "g")
 	check("partitions", slices.Equal(parent.Children, []uint32{child.OID}) && slices.Equal(s.Descendants(parent.OID), []uint32{child.OID}))
 	check("cascades", slices.Contains(parent.Cascades, other.OID))
