@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,14 +22,17 @@ type AuthType string
 // Ways of authentication.
 const (
 	AuthSCRAM AuthType = "scram-sha-256"
+	AuthCert  AuthType = "cert"  // by a TLS certificate with the user's name
 	AuthTrust AuthType = "trust" // they don't
 )
 
 // AdmitConfig is what an Admitter works with.
 type AdmitConfig struct {
 	AuthType AuthType // default AuthSCRAM
-	// Verifiers is asked for each client; AuthTrust doesn't need it.
+	// Verifiers is asked for each client; AuthTrust and AuthCert don't need it.
 	Verifiers auth.Source
+	// TLS is what clients are offered, as it is when they come; nil: nothing.
+	TLS *auth.TLS
 	// Nodes returns the servers: the primary first, then replicas, in the order in which they are to be tried. It is called
 	// for each client that needs a welcome, from several goroutines.
 	Nodes func() []backend.Target
@@ -74,6 +78,9 @@ func NewAdmitter(cfg AdmitConfig) *Admitter {
 	if cfg.WelcomeFor == 0 {
 		cfg.WelcomeFor = time.Second
 	}
+	if cfg.TLS == nil {
+		cfg.TLS = new(auth.TLS)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -99,11 +106,15 @@ type Admitted struct {
 	// Params are the settings of the startup packet: first those of "options", then the others, in the order in which
 	// Postgres sets them; of two with the same name the last counts. Names are in lower case.
 	Params []wire.Param
+	// TLS says how the connection is encrypted, as SHOW CLIENTS tells it; empty: it isn't.
+	TLS string
 	// Protocol is the version that is spoken from here on.
 	Protocol uint32
 	// Welcome is the ParameterStatus list of a server after login with the client's parameters; nil for the console. The
 	// caller sends it, then BackendKeyData and ReadyForQuery. AuthenticationOk has been sent.
 	Welcome []wire.ParamStatus
+	// Unreported are settings that the server was asked for on that occasion, since it doesn't report them. They aren't for the client.
+	Unreported []wire.ParamStatus
 	// Cancel is a request to cancel. Then only it and Conn are set, and the caller closes Conn, once the request has been
 	// dealt with, without having written anything.
 	Cancel *CancelRequest
@@ -140,8 +151,10 @@ var (
 	// ErrClientGone: it went away by itself, as psql does when it wants to ask for the password. Not worth a line in the log;
 	// neither is wire.ErrNoStartup.
 	ErrClientGone = errors.New("client closed the connection during its login")
-	// ErrDirectTLS: it began with a TLS handshake, without asking first.
-	ErrDirectTLS = errors.New("client began with TLS directly (sslnegotiation=direct)")
+	// ErrDirectTLS: it began with a TLS handshake where there is no TLS.
+	ErrDirectTLS = errors.New("client began with TLS directly (sslnegotiation=direct), which there isn't here")
+	// ErrNoALPN: it began with a TLS handshake, and didn't say that it speaks Postgres' protocol.
+	ErrNoALPN = errors.New("client began with TLS directly, without ALPN protocol \"postgresql\"")
 
 	errAdmitTimeout = errors.New("login took too long")
 )
@@ -151,9 +164,13 @@ const lingerFor = 250 * time.Millisecond
 
 // handshake is a client on its way in.
 type handshake struct {
-	conn net.Conn
+	conn net.Conn // client <-> proxy; once there is TLS, through it
 	r    *wire.Reader
 	req  startupRequest
+
+	local  bool                 // over a Unix socket
+	tls    *auth.TLSState       // what there is for this client
+	secure *tls.ConnectionState // what there came to be; nil: no encryption
 	// begun: a startup message was understood, so that errors can be put in words.
 	begun bool
 }
@@ -169,7 +186,8 @@ func (a *Admitter) Admit(ctx context.Context, conn net.Conn) (*Admitted, error) 
 		conn.SetDeadline(time.Unix(1, 0))
 	})
 
-	h := &handshake{conn: conn, r: wire.NewReader(conn)}
+	h := &handshake{conn: conn, r: wire.NewReader(conn), tls: a.cfg.TLS.Load()}
+	_, h.local = conn.(*net.UnixConn)
 	admitted, err := a.admit(ctx, h)
 	if !stop() {
 		<-expired // or it would cut short what follows
@@ -187,7 +205,7 @@ func (a *Admitter) Admit(ctx context.Context, conn net.Conn) (*Admitted, error) 
 		refusal.Err = context.Cause(ctx)
 	}
 	refusal.Told = a.words(h, refusal.Err)
-	dismiss(conn, refusal.Told)
+	dismiss(h.conn, refusal.Told, errors.As(refusal.Err, new(*tlsError)))
 	return nil, refusal
 }
 
@@ -218,15 +236,17 @@ func isNetError(err error) bool {
 }
 
 // dismiss says the last words and closes. A socket that is closed while it holds unread bytes is reset, and the words
-// are lost with it; so what the client still sends is read, for a moment.
-func dismiss(conn net.Conn, told *wire.Error) {
+// are lost with it; so what the client still sends is read, for a moment. alerted: TLS has spoken already.
+func dismiss(conn net.Conn, told *wire.Error, alerted bool) {
 	defer conn.Close()
-	if told == nil {
+	if told == nil && !alerted {
 		return
 	}
 	conn.SetDeadline(time.Now().Add(lingerFor))
-	if _, err := conn.Write(wire.AppendErrorResponse(nil, told)); err != nil {
-		return
+	if told != nil {
+		if _, err := conn.Write(wire.AppendErrorResponse(nil, told)); err != nil {
+			return
+		}
 	}
 	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		io.Copy(io.Discard, io.LimitReader(conn, 64<<10))
@@ -234,12 +254,15 @@ func dismiss(conn net.Conn, told *wire.Error) {
 }
 
 func (a *Admitter) admit(ctx context.Context, h *handshake) (*Admitted, error) {
-	cancel, err := h.startup()
+	cancel, err := h.startup(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if cancel != nil {
 		return &Admitted{Conn: h.conn, Cancel: cancel}, nil
+	}
+	if err := h.checkTLS(); err != nil {
+		return nil, err
 	}
 	id, err := a.authenticate(ctx, h)
 	if err != nil {
@@ -252,8 +275,13 @@ func (a *Admitter) admit(ctx context.Context, h *handshake) (*Admitted, error) {
 		Identity: id,
 		Protocol: h.req.protocol,
 	}
+	if h.secure != nil {
+		admitted.TLS = tls.VersionName(h.secure.Version) + "/" + tls.CipherSuiteName(h.secure.CipherSuite)
+	}
 	if h.req.database != a.cfg.Console || a.cfg.Console == "" {
-		if admitted.Welcome, err = a.welcomes.get(ctx, id, &h.req); err != nil {
+		if admitted.Welcome, err = a.welcomes.get(ctx, id, &h.req); err == nil {
+			admitted.Welcome, admitted.Unreported = splitWelcome(admitted.Welcome)
+		} else {
 			return nil, err
 		}
 	}

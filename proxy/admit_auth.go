@@ -11,7 +11,12 @@ import (
 
 // authenticate has the client prove who it is, and sends AuthenticationOk.
 func (a *Admitter) authenticate(ctx context.Context, h *handshake) (auth.Identity, error) {
-	if a.cfg.AuthType == AuthTrust {
+	if a.cfg.AuthType == AuthCert {
+		if err := h.authenticateByCertificate(); err != nil {
+			return auth.Identity{}, err
+		}
+	}
+	if a.cfg.AuthType == AuthTrust || a.cfg.AuthType == AuthCert {
 		_, err := h.conn.Write(wire.AppendAuthenticationOk(nil))
 		return auth.Trusted(h.req.user), err
 	}
@@ -27,6 +32,9 @@ func (a *Admitter) authenticate(ctx context.Context, h *handshake) (auth.Identit
 	exchange := a.mock.NewServer(h.req.user, role.Iterations)
 	if !role.Verifier.IsZero() {
 		exchange = auth.NewServer(h.req.user, role.Verifier)
+	}
+	if h.secure != nil {
+		exchange.Bind(h.tls.CertificateHash())
 	}
 	final, id, err := h.scram(exchange)
 	switch {
@@ -59,7 +67,7 @@ func wrongPassword(user string) *wire.Error {
 
 // scram runs the exchange up to the client's proof.
 func (h *handshake) scram(exchange *auth.Server) (final []byte, id auth.Identity, err error) {
-	if _, err := h.conn.Write(wire.AppendAuthenticationSASL(nil, auth.MechanismSCRAM)); err != nil {
+	if _, err := h.conn.Write(wire.AppendAuthenticationSASL(nil, exchange.Mechanisms()...)); err != nil {
 		return nil, id, err
 	}
 	body, err := h.saslMessage()
@@ -70,8 +78,8 @@ func (h *handshake) scram(exchange *auth.Server) (final []byte, id auth.Identity
 	if err != nil {
 		return nil, id, err
 	}
-	if string(initial.Mechanism) != auth.MechanismSCRAM {
-		return nil, id, wire.Fatal("08P01", "client selected an invalid SASL authentication mechanism")
+	if err := exchange.Choose(string(initial.Mechanism)); err != nil {
+		return nil, id, err
 	}
 	first := initial.Response
 	if first == nil { // "none": an empty challenge asks for it (RFC 4422, 5.1)

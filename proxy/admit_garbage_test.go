@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -365,18 +366,47 @@ func FuzzAdmit(f *testing.F) {
 	f.Add(cat(u, wire.AppendSASLInitialResponse(nil, auth.MechanismSCRAM, []byte("n,,n=,r=abc")), wire.AppendSASLResponse(nil, []byte("c=biws,r=abc,p=AAAA"))))
 	f.Add(wire.AppendCancelRequest(nil, 1, []byte("abcd")))
 	f.Add(startup(3<<16|9, "user", "u", "_pq_.x", "y", "options", "-c a=b"))
-	a := stranger(5 * time.Second)
-	f.Cleanup(a.Close)
+	f.Add(cat(wire.AppendSSLRequest(nil), clientHello(f)))
+	f.Add(clientHello(f))
+	f.Add([]byte("\x16\x03\x01\x00\x00"))
+	plain := stranger(5 * time.Second)
+	f.Cleanup(plain.Close)
+	var current auth.TLS
+	current.Store(newPapers(f).load(auth.TLSAllow))
+	secure := NewAdmitter(AdmitConfig{Verifiers: noone{}, Nodes: plain.cfg.Nodes, Timeout: 5 * time.Second, TLS: &current})
+	f.Cleanup(secure.Close)
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		c := &scripted{in: bytes.NewReader(sent)}
-		admitted, err := a.Admit(t.Context(), c)
-		if err == nil && admitted.Cancel == nil {
-			t.Fatalf("admitted: %+v", admitted)
-		}
-		if err != nil && !c.closed {
-			t.Fatal("refused, and not closed")
+		for _, a := range []*Admitter{plain, secure} {
+			c := &scripted{in: bytes.NewReader(sent)}
+			admitted, err := a.Admit(t.Context(), c)
+			if err == nil && admitted.Cancel == nil {
+				t.Fatalf("admitted: %+v", admitted)
+			}
+			if err != nil && !c.closed {
+				t.Fatal("refused, and not closed")
+			}
 		}
 	})
+}
+
+// clientHello is how a client begins a TLS handshake.
+func clientHello(t testing.TB) []byte {
+	t.Helper()
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		defer client.Close()
+		tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{auth.ALPN}}).Handshake()
+	}()
+	hello := make([]byte, 5)
+	if _, err := io.ReadFull(server, hello); err != nil {
+		t.Fatal(err)
+	}
+	hello = append(hello, make([]byte, int(hello[3])<<8|int(hello[4]))...)
+	if _, err := io.ReadFull(server, hello[5:]); err != nil {
+		t.Fatal(err)
+	}
+	return hello
 }
 
 // scripted is a connection whose peer has sent all it will send.

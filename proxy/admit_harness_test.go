@@ -75,6 +75,7 @@ func (d *door) serve(ctx context.Context, a *Admitter, conn net.Conn) {
 	if err != nil {
 		return
 	}
+	conn = admitted.Conn // through TLS, if the client wanted that
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if admitted.Cancel != nil {
@@ -119,7 +120,7 @@ func (d *door) last(t *testing.T) (*Admitted, error) {
 	case len(admitted) == 0 && len(refused) == 1:
 		return nil, refused[0]
 	}
-	t.Fatalf("%d admitted, %d refused", len(admitted), len(refused))
+	t.Fatalf("%d admitted, %d refused: %v", len(admitted), len(refused), refused)
 	return nil, nil
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -32,14 +33,21 @@ const maxName = 63
 
 // startup reads startup packets until one says what the client wants, as ProcessStartupPacket does in Postgres. It
 // returns a request to cancel, or nil when h.req has been filled in.
-func (h *handshake) startup() (*CancelRequest, error) {
+func (h *handshake) startup(ctx context.Context) (*CancelRequest, error) {
 	var sslDone, gssDone bool
 	for {
 		packet, err := h.r.Startup()
-		if err != nil {
-			if b := h.r.Leftover(); errors.Is(err, wire.ErrStartupLength) && b[0] == 0x16 { // a TLS handshake record
+		if errors.Is(err, wire.ErrStartupLength) && isTLS(h.r.Leftover()) && h.secure == nil {
+			if sslDone || gssDone { // Postgres looks for it only at the very beginning
 				return nil, ErrDirectTLS
 			}
+			if err := h.directTLS(ctx); err != nil {
+				return nil, err
+			}
+			sslDone, gssDone = true, true
+			continue
+		}
+		if err != nil {
 			return nil, h.gone(err)
 		}
 		s, err := wire.DecodeStartup(packet)
@@ -51,9 +59,10 @@ func (h *handshake) startup() (*CancelRequest, error) {
 			return &CancelRequest{PID: s.PID, Secret: append([]byte(nil), s.Secret...)}, nil
 		case s.Code == wire.CodeSSLRequest && !sslDone:
 			sslDone = true
-			if err := h.decline("SSL"); err != nil { // TLS for clients will begin here
+			if err := h.requestTLS(ctx); err != nil {
 				return nil, err
 			}
+			gssDone = gssDone || h.secure != nil // one encryption is enough
 		case s.Code == wire.CodeGSSENCRequest && !gssDone:
 			gssDone = true
 			if err := h.decline("GSSAPI encryption"); err != nil {
@@ -66,13 +75,19 @@ func (h *handshake) startup() (*CancelRequest, error) {
 	}
 }
 
-// decline refuses an encryption. Whatever came with the request was sent before the client knew the answer. Nobody who
-// speaks the protocol does that; it may have been put there by somebody in between, in the hope that it would be taken
-// for something that came through the encryption (CVE-2021-3935, CVE-2021-23214). Postgres refuses it too.
+// decline refuses an encryption.
 func (h *handshake) decline(what string) error {
 	if _, err := h.conn.Write([]byte{'N'}); err != nil {
 		return err
 	}
+	return h.nothingEarly(what)
+}
+
+// nothingEarly returns an error if the client has sent more than its request for encryption. That was sent before the
+// client knew the answer. Nobody who speaks the protocol does so; it may have been put there by somebody in between, in
+// the hope that it would be taken for something that came through the encryption (CVE-2021-3935, CVE-2021-23214).
+// Postgres refuses it too.
+func (h *handshake) nothingEarly(what string) error {
 	if len(h.r.Leftover()) > 0 {
 		return wire.Fatal("08P01", "received unencrypted data after %s request", what).
 			WithDetail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.")

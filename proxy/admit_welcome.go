@@ -129,11 +129,12 @@ func (w *welcomes) logIn(id auth.Identity, q *startupRequest) ([]wire.ParamStatu
 			Target: node, Database: q.database, Identity: id, Params: q.raw(), Timeout: w.connectTimeout,
 		})
 		if err == nil {
+			params := w.withIsolation(login)
 			// Nobody waits for what comes of it; the server ends the connection either way.
 			login.Conn.SetDeadline(time.Now().Add(w.connectTimeout))
 			login.Conn.Write(wire.AppendTerminate(nil))
 			login.Conn.Close()
-			return login.Params, nil
+			return params, nil
 		}
 		var e *wire.Error
 		switch {
@@ -155,6 +156,26 @@ func (w *welcomes) logIn(id auth.Identity, q *startupRequest) ([]wire.ParamStatu
 		starting = wire.Fatal("57P03", "no server can be reached")
 	}
 	return nil, starting.WithDetail("%s", strings.Join(failed, "\n"))
+}
+
+// withIsolation adds what the server doesn't report by itself and sessions need to know: what isolation level a transaction of
+// this client has that doesn't say. Without an answer nothing is taken for granted.
+func (w *welcomes) withIsolation(login *backend.Login) []wire.ParamStatus {
+	ctx, cancel := context.WithTimeout(w.life, w.connectTimeout)
+	defer cancel()
+	level, err := login.Ask(ctx, "SHOW "+isolationSetting) // SHOW looks nothing up in the client's search_path
+	if err != nil {
+		return login.Params
+	}
+	return append(login.Params, wire.ParamStatus{Name: isolationSetting, Value: level})
+}
+
+// splitWelcome undoes what withIsolation did.
+func splitWelcome(params []wire.ParamStatus) (reported, unreported []wire.ParamStatus) {
+	if n := len(params) - 1; n >= 0 && params[n].Name == isolationSetting {
+		return params[:n], params[n:]
+	}
+	return params, nil
 }
 
 // notUp reports whether a server's refusal says that it starts, stops or recovers.

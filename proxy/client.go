@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"slices"
 	"time"
 
 	"github.com/freshet/freshet/consistency"
@@ -59,7 +60,7 @@ const protocol32 = 3<<16 | 2
 // start begins the session, on the loop.
 func (c *client) start(a *Admitted, db *Database) {
 	s := c.srv
-	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params, a.Welcome)
+	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params, slices.Concat(a.Welcome, a.Unreported))
 	if err != nil {
 		e, ok := err.(*wire.Error)
 		if !ok {
@@ -160,8 +161,8 @@ func (c *client) CloseClient() {
 
 func (c *client) Acquire(s *Session, n *topology.Node) *backend.Conn {
 	l := c.localPool(n)
-	if s.seqUser {
-		if sc := l.AcquireOwned(s); sc != nil {
+	if s.wantsOwned() {
+		if sc := l.AcquireOwned(s, s.seqVersion); sc != nil {
 			return sc
 		}
 	}

@@ -49,6 +49,7 @@ const (
 	reasonError
 	reasonStreamed
 	reasonLocal
+	reasonHeld
 )
 
 var reasonTexts = [...]string{
@@ -73,6 +74,7 @@ var reasonTexts = [...]string{
 	reasonError:        "failed before it reached a server",
 	reasonStreamed:     "a pipeline with Flush, or too large to look through first",
 	reasonLocal:        "answered by Freshet",
+	reasonHeld:         "answered by Freshet: a transaction begins on a server when a statement needs one",
 }
 
 func reasonOf(v consistency.Verdict) reason {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -46,8 +47,9 @@ type Server struct {
 	planner *planners
 	targets map[*topology.Node]backend.Target
 
-	clients atomic.Int64 // admitted or being admitted
-	nextPID atomic.Uint32
+	clients    atomic.Int64 // admitted or being admitted
+	maxClients atomic.Int64 // more are refused
+	nextPID    atomic.Uint32
 
 	mu struct {
 		sync.Mutex
@@ -75,6 +77,7 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg.Shards = runtime.NumCPU()
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, targets: map[*topology.Node]backend.Target{}}
+	s.SetMaxClients(cfg.MaxClients)
 	s.ctx, s.cancel = context.WithCancel(context.Background()) // ended by Shutdown
 	s.mu.pools = map[poolKey]*backend.Pool{}
 	s.mu.sessions = map[uint32]*client{}
@@ -240,8 +243,8 @@ func (s *Server) admit(conn net.Conn) {
 		return
 	}
 	// Only now, since a CancelRequest has to get through however many there are.
-	if s.cfg.MaxClients > 0 && n > int64(s.cfg.MaxClients) {
-		refuse(a.Conn, wire.Fatal("53300", "sorry, too many clients already").WithHint("Freshet's --max-clients is %d.", s.cfg.MaxClients))
+	if most := s.maxClients.Load(); n > most {
+		refuse(a.Conn, wire.Fatal("53300", "sorry, too many clients already").WithHint("Freshet's --max-clients is %d.", most))
 		return
 	}
 	db := s.cfg.Databases.Get(a.Database)
@@ -346,6 +349,14 @@ func (s *Server) drain(ctx context.Context) error {
 	}
 }
 
+// SetMaxClients changes Config.MaxClients. Those who are in stay. Safe for concurrent use.
+func (s *Server) SetMaxClients(n int) {
+	if n <= 0 {
+		n = math.MaxInt
+	}
+	s.maxClients.Store(int64(n))
+}
+
 // LowerFloors brings the floors of all sessions back to lsn: after a failover that lost what was beyond it.
 func (s *Server) LowerFloors(lsn consistency.LSN) {
 	s.mu.Lock()
@@ -371,7 +382,7 @@ type PoolStats struct {
 
 // Stats returns a momentary picture. Safe for concurrent use.
 func (s *Server) Stats() Stats {
-	st := Stats{Clients: s.clients.Load(), MaxConns: s.cfg.MaxClients}
+	st := Stats{Clients: s.clients.Load(), MaxConns: int(s.maxClients.Load())}
 	for _, l := range s.locals {
 		st.Shards = append(st.Shards, &l.Counters)
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet/freshet/cache"
@@ -87,6 +88,15 @@ type Session struct {
 	phase phase
 	in    []byte // bytes of the client that wait for their turn
 	tx    byte   // transaction status that the client was last told
+	open  bool   // part of an extended unit has been answered, its Sync hasn't come
+
+	held              heldTx
+	txDefaults        txDefaults
+	serverTx          byte  // transaction status that the server connection in hand was last in
+	onReplica         bool  // the transaction is on a replica
+	poisoned          bool  // the transaction has failed without the server connection knowing
+	readOnlyAtPrimary bool  // a READ ONLY transaction has needed the primary before
+	ghost             ghost // the unnamed portal as it would be in the transaction that is held back
 
 	cons   *consistency.Session
 	ownKey string // session_key in force; "" for the connection itself
@@ -110,8 +120,12 @@ type Session struct {
 	ctxGen     uint64
 	ctxOK      bool
 
-	bound   string // why the session keeps its server connection; "": it doesn't
-	seqUser bool   // has asked for currval() or lastval()
+	bound string // why the session keeps its server connection; "": it doesn't
+
+	// See session_sequence.go.
+	seqUser    bool         // relies on the sequence state of earlier statements
+	seqVersion uint64       // counts the connections that have had the session's sequence state
+	seqHabit   *atomic.Bool // sessions of this user do that
 
 	named   map[string]*statement
 	unnamed *statement
@@ -154,6 +168,12 @@ type unit struct {
 	simple      bool   // Query or FunctionCall
 	steps       []step // of an extended unit
 	hasSync     bool   // its Sync has come
+	flush       bool   // it is the part of one up to a Flush, that can be answered as if there were a Sync
+	own         bool   // it is answered by Freshet alone
+	leaves      bool   // it is answered outside of the transaction that is held back
+	began       bool   // what begins the transaction has been sent with it
+	executes    int    // Execute messages in it
+	unknown     bool   // … and one of a portal that nothing is known about
 	streaming   bool   // it is passed on as it comes
 	begun       bool   // something of it has been sent
 	skipping    bool   // the server skips to Sync
@@ -170,7 +190,6 @@ type unit struct {
 	completed   int       // statements of the string that have succeeded
 	rewriting   *rewriting
 	discarded   bool // DISCARD ALL has succeeded
-	replace     *wire.Error
 
 	read     bool // may be repeated as long as nothing was sent to the client
 	sent     bool // the client has got something of the answer
@@ -209,6 +228,8 @@ type portal struct {
 type expect struct {
 	kind      expectKind
 	swallow   bool         // ours: the client doesn't get it
+	begins    bool         // it belongs to the BEGIN that was held back
+	poison    bool         // it makes a transaction fail that has failed already
 	own       bool         // … but it is part of the unit: if it fails, so does the unit
 	after     bool         // of the question after the query
 	quiet     bool         // exQuery: its ReadyForQuery is kept for the Sync that follows
@@ -249,7 +270,8 @@ type effect struct {
 // NewSession makes the session of an admitted client. The startup settings of params are in force; reported is what a server said
 // about settings when it was logged in to with them.
 func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user string, params []wire.Param, reported []wire.ParamStatus) (*Session, error) {
-	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle}
+	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle, serverTx: wire.TxIdle}
+	s.seqHabit = db.sequenceHabit(user)
 	s.cons = shared.NewConsistency()
 	s.defaults = shared.Defaults
 	s.reported, s.told = reported, reported
@@ -283,6 +305,7 @@ func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user s
 	s.opts = s.defaults
 	s.base = newSettings(list)
 	s.set = s.base
+	s.deriveTx()
 	for _, p := range reported {
 		s.tell(p.Name, p.Value)
 	}
@@ -297,7 +320,9 @@ func (s *Session) Bound() string { return s.bound }
 func (s *Session) LowerFloor(lsn consistency.LSN) { s.cons.LowerFloor(lsn) }
 
 // Idle says whether the session is between two units and outside of a transaction.
-func (s *Session) Idle() bool { return s.phase == phaseIdle && s.tx == wire.TxIdle && len(s.in) == 0 }
+func (s *Session) Idle() bool {
+	return s.phase == phaseIdle && s.tx == wire.TxIdle && !s.open && len(s.in) == 0
+}
 
 // ClientData brings bytes of the client.
 func (s *Session) ClientData(p []byte) {
@@ -461,6 +486,7 @@ func (s *Session) nextUnit(p []byte) int {
 		s.begin()
 		s.unit.simple = true
 		s.unnamed = nil // as Postgres does
+		s.ghost.st, s.held.portal = nil, false
 		s.simple(p[:n])
 		return n
 	case wire.MsgFunctionCall:
@@ -490,8 +516,9 @@ func (s *Session) nextUnit(p []byte) int {
 // begin starts a unit.
 func (s *Session) begin() {
 	s.endOverlay()
-	if s.tx == wire.TxIdle {
+	if s.tx == wire.TxIdle && !s.open {
 		s.portals = s.portals[:0]
+		s.ghost.st = nil
 	}
 	u := &s.unit
 	buf, steps, effects, key, number := u.buf, u.steps, u.effects, u.key, u.number
@@ -520,6 +547,17 @@ func (s *Session) ready() {
 	s.local.scratch = wire.AppendReadyForQuery(s.local.scratch[:0], s.tx)
 	s.env.ToClient(s.local.scratch)
 	s.phase = phaseIdle
+	s.open = false
+}
+
+// answered ends a unit, or the part of one, that was answered without a server.
+func (s *Session) answered() {
+	if s.unit.flush {
+		s.phase = phaseIdle
+		s.open = true
+		return
+	}
+	s.ready()
 }
 
 // fail ends the unit with an error of ours that happened before anything of it was done.
@@ -527,6 +565,7 @@ func (s *Session) fail(err *wire.Error) {
 	s.endFlight()
 	s.last = lastAnswer{source: sourceNone, reason: reasonError}
 	s.env.ToClient(err.AppendTo(s.local.scratch[:0]))
+	s.failTx()
 	if s.unit.simple || s.unit.hasSync {
 		s.ready()
 		return

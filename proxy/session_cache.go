@@ -16,8 +16,10 @@ func (s *Session) mayCache(plan *router.Plan, clockWord bool) bool {
 		u.reason, u.detail = reasonNotCacheable, plan.Reason
 	case s.shared.CacheOff:
 		u.reason = reasonCacheOff
-	case s.tx != wire.TxIdle:
+	case s.tx != wire.TxIdle && !u.leaves:
 		u.reason = reasonTransaction
+	case !s.txDefaults.plain():
+		u.reason, u.detail = reasonNotCacheable, "the isolation level is SERIALIZABLE"
 	case s.bound != "":
 		u.reason, u.detail = reasonBound, s.bound
 	case u.hint.Cache == router.CacheOff || (s.opts.cacheOff && u.hint.Cache == router.CacheUnset):
@@ -153,6 +155,8 @@ func (s *Session) hit(e *cache.Entry) {
 	u := &s.unit
 	if u.simple {
 		s.env.ToClient(e.RowDesc)
+		s.env.ToClient(e.Rows)
+		s.env.ToClient(e.Complete)
 	} else {
 		for i := range u.steps {
 			switch st := &u.steps[i]; st.typ {
@@ -163,20 +167,24 @@ func (s *Session) hit(e *cache.Entry) {
 				s.env.ToClient(bindComplete)
 			case wire.MsgDescribe:
 				s.env.ToClient(e.RowDesc)
+			case wire.MsgExecute:
+				s.env.ToClient(e.Rows)
+				s.env.ToClient(e.Complete)
+			case wire.MsgClose:
+				s.env.ToClient(closeComplete)
 			}
 		}
 		s.endOverlay()
 	}
 	s.cons.Saw(e.Until)
-	s.env.ToClient(e.Rows)
-	s.env.ToClient(e.Complete)
 	s.last = lastAnswer{source: sourceL1, reason: reasonCached, position: e.Position}
 	if u.waited {
 		s.last.source, s.last.reason = sourceFlight, reasonShared
 		s.local.Counters.FlightShared.Add(1)
 	}
 	s.local.Counters.HitL1.Add(1)
-	s.ready()
+	s.noteLeft()
+	s.answered()
 }
 
 var (

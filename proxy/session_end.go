@@ -11,7 +11,9 @@ import (
 // localError is an error of a statement of ours in an extended unit: what follows up to Sync is skipped.
 func (s *Session) localError(err *wire.Error) {
 	s.toClient(err.AppendTo(nil))
-	if s.conn == nil {
+	if s.unit.own {
+		s.unit.failed = true
+		s.failTx()
 		for e := s.head(); e != nil && !e.sync; e = s.head() {
 			s.pop()
 		}
@@ -42,7 +44,15 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		s.afterFailed()
 		return
 	}
-	if e.swallow && e.st == nil && !e.own && e.kind != exQuery {
+	if e.begins && !s.mayRetry(code) {
+		s.beginFailed(msg)
+		return
+	}
+	if e.poison {
+		s.skipToSync()
+		return
+	}
+	if e.swallow && e.st == nil && !e.begins && !e.own && e.kind != exQuery {
 		s.probeFailed(msg)
 		return
 	}
@@ -177,9 +187,10 @@ func (s *Session) mayRetry(code []byte) bool {
 func (s *Session) finish(leftover bool) {
 	u := &s.unit
 	c := s.conn
+	tx := s.serverTx
 	if s.phase == phaseOrphan {
 		s.drop()
-		if leftover || s.tx != wire.TxIdle || s.bound != "" {
+		if leftover || tx != wire.TxIdle || s.bound != "" {
 			c.Discard() // which rolls back at once
 		} else {
 			c.Release()
@@ -190,7 +201,7 @@ func (s *Session) finish(leftover bool) {
 	if u.retrying {
 		u.retrying = false
 		s.drop()
-		if leftover {
+		if leftover || tx != wire.TxIdle {
 			c.Discard()
 		} else {
 			c.Release()
@@ -200,14 +211,14 @@ func (s *Session) finish(leftover bool) {
 		return
 	}
 	switch {
-	case s.tx != wire.TxIdle || s.bound != "":
+	case tx != wire.TxIdle && !u.leaves || s.bound != "":
 		if s.inBody > 0 {
 			s.serverBroken("the end of a COPY before its data was over")
 			return
 		}
 	default:
 		s.drop()
-		if leftover || s.inBody > 0 {
+		if leftover || s.inBody > 0 || tx != wire.TxIdle {
 			s.inBodyDropped = s.inBody > 0
 			c.Discard()
 		} else {
@@ -215,6 +226,9 @@ func (s *Session) finish(leftover bool) {
 		}
 	}
 	s.phase = phaseIdle
+	if u.flush && u.failed {
+		s.phase = phaseSkipping
+	}
 	s.pump()
 }
 
@@ -222,6 +236,9 @@ func (s *Session) finish(leftover bool) {
 func (s *Session) again() {
 	u := &s.unit
 	u.failed, u.sent = false, false
+	if u.began {
+		u.began, s.held.on = false, true
+	}
 	s.local.Counters.Retries.Add(1)
 	s.phase = phaseIdle
 	s.run()
@@ -386,6 +403,7 @@ func (s *Session) drop() {
 		s.conn.ResumeRead()
 	}
 	s.conn, s.node = nil, nil
+	s.serverTx, s.onReplica, s.poisoned = wire.TxIdle, false, false
 	s.q, s.qHead = s.q[:0], 0
 	s.part, s.body = nil, 0
 }

@@ -21,8 +21,8 @@ type step struct {
 
 // extendedUnit takes the messages up to Sync, if they are all there.
 func (s *Session) extendedUnit(p []byte) int {
-	off, complete, stream := 0, false, false
-	for !complete && !stream && off < len(p) {
+	off, complete, flush, stream := 0, false, false, false
+	for !complete && !flush && !stream && off < len(p) {
 		typ, n := s.frame(p[off:])
 		if s.phase == phaseEnded {
 			return 0
@@ -42,18 +42,19 @@ func (s *Session) extendedUnit(p []byte) int {
 		}
 		off += n
 		complete = typ == wire.MsgSync
-		stream = typ == wire.MsgFlush
+		flush = typ == wire.MsgFlush
 	}
-	if off > maxHeld {
+	if off > maxHeld || flush && s.conn != nil {
 		stream = !complete
 	}
-	if !complete && !stream {
+	if !complete && !flush && !stream {
 		s.checkWaiting(p[:off])
 		return 0
 	}
 	s.begin()
 	s.unit.hasSync = complete
 	s.unit.streaming = stream
+	s.unit.flush = flush && !stream
 	if !s.readSteps(p[:off]) {
 		return 0
 	}
@@ -229,15 +230,37 @@ func (s *Session) askPlan(st *statement) {
 // is asked for, and the work begins again when it is there. known is a plan that has just been made.
 func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.Plan) {
 	u := &s.unit
+	for i := range u.steps {
+		st := u.steps[i].st
+		if st == nil {
+			continue
+		}
+		switch {
+		case st == knownFor:
+			u.steps[i].plan = known
+		case u.steps[i].plan == nil:
+			u.steps[i].plan = s.plan(st)
+		}
+		if u.steps[i].plan == nil {
+			s.hold(msgs)
+			s.askPlan(st)
+			return
+		}
+	}
+	if s.conn == nil && s.answerTxSteps(msgs) {
+		return
+	}
 	u.writes, u.primary, u.binds, u.effects = false, false, "", u.effects[:0]
-	executes, local, clock := 0, true, false
+	u.executes, u.unknown = 0, false
+	local, clock := true, false
 	var single *router.Plan
 	for i := range u.steps {
 		st := u.steps[i].st
 		if st == nil {
 			switch u.steps[i].typ {
 			case wire.MsgExecute: // of a portal we know nothing about
-				executes++
+				u.executes++
+				u.unknown = true
 				local = false
 				u.writes, u.primary = true, true
 			case wire.MsgBind, wire.MsgDescribe:
@@ -249,18 +272,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 			}
 			continue
 		}
-		var plan *router.Plan
-		if st == knownFor {
-			plan = known
-		} else {
-			plan = s.plan(st)
-		}
-		if plan == nil {
-			s.hold(msgs)
-			s.askPlan(st)
-			return
-		}
-		u.steps[i].plan = plan
+		plan := u.steps[i].plan
 		if plan.Kind != router.KindRead || plan.OnPrimary {
 			u.primary = true
 		}
@@ -268,7 +280,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 			local = false
 		}
 		if u.steps[i].typ == wire.MsgExecute {
-			executes++
+			u.executes++
 			single = plan
 			u.writes = u.writes || plan.Writes
 			if u.binds == "" {
@@ -280,8 +292,14 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 		}
 	}
 	u.plan = single
-	if executes != 1 {
+	if u.executes != 1 {
 		u.plan = nil
+	}
+	if s.held.on || u.flush {
+		u.leaves = s.unitLeaves(msgs)
+		if u.flush && !u.leaves && !local {
+			u.flush, u.streaming = false, true
+		}
 	}
 	if u.streaming {
 		u.writes, u.primary = true, true
@@ -307,7 +325,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 }
 
 // single recognises the one shape of an extended unit that may be answered from the cache: a Bind and an
-// Execute without a row limit, perhaps with the Parse before it and the Describe in between.
+// Execute without a row limit, perhaps with the Parse before it, the Describe in between, and the Close of the portal after it.
 func (s *Session) single(msgs []byte) (wire.Bind, *statement, bool) {
 	var b wire.Bind
 	steps := s.unit.steps
@@ -335,10 +353,17 @@ func (s *Session) single(msgs []byte) (wire.Bind, *statement, bool) {
 		}
 		steps = steps[1:]
 	}
-	if len(steps) != 2 || steps[0].typ != wire.MsgExecute || steps[0].limited || steps[0].st != bind.st || steps[1].typ != wire.MsgSync {
+	if len(steps) < 2 || steps[0].typ != wire.MsgExecute || steps[0].limited || steps[0].st != bind.st {
 		return b, nil, false
 	}
-	return b, bind.st, true
+	steps = steps[1:]
+	if steps[0].typ == wire.MsgClose && steps[0].object == wire.ObjectPortal && len(steps) > 1 {
+		if c, err := wire.DecodeClose(wire.Body(msgs[steps[0].off:steps[0].end])); err != nil || len(c.Name) != 0 {
+			return b, nil, false
+		}
+		steps = steps[1:]
+	}
+	return b, bind.st, len(steps) == 1 && (steps[0].typ == wire.MsgSync || steps[0].typ == wire.MsgFlush)
 }
 
 // hasClockWord says whether a parameter may read the clock when it is taken as a date or time.

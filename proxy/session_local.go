@@ -26,18 +26,16 @@ func (s *Session) isLocal(p *router.Plan) bool {
 
 // simpleLocal answers a Query if it is one of ours. In a failed transaction Postgres shall say so.
 func (s *Session) simpleLocal(p *router.Plan) bool {
+	if s.txLocal(p) {
+		s.env.ToClient(s.answerTx(s.local.scratch[:0], p))
+		s.ready()
+		return true
+	}
 	if s.tx == wire.TxFailed {
 		return false
 	}
 	if !s.isLocal(p) {
 		return false
-	}
-	if err := s.checkLocal(p); err != nil && s.tx != wire.TxIdle {
-		// The transaction has to fail, too.
-		s.hold(wire.AppendQuery(nil, refused))
-		s.unit.replace = err
-		s.run()
-		return true
 	}
 	out, err := s.answerLocal(s.local.scratch[:0], p, true)
 	if err != nil {
@@ -188,7 +186,15 @@ func isOn(v string) bool {
 
 // localUnit answers an extended unit that needs no server at all.
 func (s *Session) localUnit() {
+	s.unit.own = true
 	s.queueSteps(nil)
 	s.flushLocals()
-	s.phase = phaseIdle
+	switch {
+	case !s.unit.flush:
+		s.phase = phaseIdle
+	case s.unit.failed:
+		s.phase = phaseSkipping
+	default:
+		s.answered()
+	}
 }

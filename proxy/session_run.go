@@ -27,12 +27,19 @@ func (s *Session) run() {
 		s.bind(u.binds)
 		u.provisional = u.plan != nil && u.plan.Kind == router.KindInvalid && s.tx == wire.TxIdle
 	}
-	if s.usesSequenceState() {
-		s.seqUser = true
-	}
-	u.read = !u.writes && !u.primary && s.tx == wire.TxIdle && s.bound == "" && !u.streaming
+	s.noteSequences()
+	u.read = !u.writes && !u.primary && (s.tx == wire.TxIdle || s.held.on && s.tx == wire.TxActive) && s.bound == "" && !u.streaming
 	if s.conn != nil {
+		if s.onReplica && s.tx == wire.TxActive && !s.replicaToo() {
+			s.refuseOnReplica()
+			return
+		}
 		s.heldReason()
+		if s.tx == wire.TxActive && s.readsSequences() && !s.ownsSequences(s.conn) {
+			s.conn.Unnamed = 0 // settling sends a Query
+			s.settle()
+			return
+		}
 		s.send()
 		return
 	}
@@ -88,16 +95,10 @@ func (s *Session) heldReason() {
 		u.reason, u.detail = reasonBound, s.bound
 	case s.tx != wire.TxIdle:
 		u.reason, u.detail = reasonTransaction, ""
-	}
-}
-
-func (s *Session) usesSequenceState() bool {
-	for _, e := range s.unit.effects {
-		if e.plan.ReadsSequenceState {
-			return true
+		if s.onReplica {
+			u.detail = "READ ONLY"
 		}
 	}
-	return false
 }
 
 // chooseNode says who is to answer the unit: a replica that may, else the primary, else nobody.
@@ -110,6 +111,8 @@ func (s *Session) chooseNode() *topology.Node {
 	case s.bound != "":
 		u.reason, u.detail = reasonBound, s.bound
 		return primary
+	case s.held.on && !u.leaves:
+		return s.chooseTxNode()
 	case u.writes:
 		u.reason, u.detail = reasonWrite, ""
 		if u.plan != nil {
@@ -126,6 +129,9 @@ func (s *Session) chooseNode() *topology.Node {
 		return primary
 	case route == router.RoutePrimary:
 		u.reason, u.detail = reasonRoute, ""
+		return primary
+	case !s.txDefaults.plain():
+		u.reason, u.detail = reasonOnPrimary, "the isolation level is SERIALIZABLE"
 		return primary
 	}
 	now := s.env.Now()
@@ -234,9 +240,10 @@ func (s *Session) settle() {
 		c.Unnamed = 0
 	}
 	c.Generation = s.ctxGen
-	if s.seqUser && c.SequenceOwner != s {
+	if s.readsSequences() && !s.ownsSequences(c) {
 		// Another session's nextval() must not show in this one's currval().
 		sql += "DISCARD SEQUENCES;"
+		s.ownSequences(c)
 	}
 	sql += transition(c, s.set)
 	noteSettings(c, s.set)
@@ -257,10 +264,10 @@ func (s *Session) send() {
 	if s.seqUser {
 		s.bind("currval() or lastval() is in use")
 	}
-	if u.writes || s.seqUser {
-		c.SequenceOwner = s
+	if s.leavesSequences() {
+		s.ownSequences(c)
 	}
-	if u.writes && !s.wrote {
+	if u.writes && !s.wrote && !s.onReplica {
 		s.wrote = true
 		s.cons.WriteBegan()
 	}
@@ -272,6 +279,13 @@ func (s *Session) send() {
 	if u.filling {
 		s.queueProbe()
 	}
+	if s.held.on && !u.leaves {
+		s.queueBegin()
+		s.poisoned = s.tx == wire.TxFailed
+	}
+	if s.poisoned {
+		s.queuePoison()
+	}
 	s.phase = phaseRunning
 	u.begun = true
 	if u.simple {
@@ -280,7 +294,7 @@ func (s *Session) send() {
 		} else {
 			s.local.out = append(s.local.out, u.buf...)
 		}
-		s.expect(expect{kind: exQuery, plan: u.plan, replace: u.replace, quiet: u.sight.asks})
+		s.expect(expect{kind: exQuery, plan: u.plan, quiet: u.sight.asks})
 		c.Unnamed = 0 // a Query drops the unnamed statement
 		if u.sight.asks {
 			s.local.out = wire.AppendSync(s.queueAfter(s.local.out))
@@ -288,7 +302,7 @@ func (s *Session) send() {
 		}
 	} else {
 		s.queueSteps(c)
-		if !u.hasSync {
+		if !u.hasSync && !u.flush {
 			s.phase = phaseStreaming
 		}
 	}
@@ -342,6 +356,7 @@ func (s *Session) expect(e expect) { s.q = append(s.q, e) }
 // queueSteps appends the steps of the extended unit to the shard's out buffer and queues the replies that are due. c is nil
 // when the unit is Freshet's alone.
 func (s *Session) queueSteps(c *backend.Conn) {
+	s.ghost.now = s.ghost.st
 	for i := range s.unit.steps {
 		s.stepNow = i
 		s.queueStep(c, &s.unit.steps[i], s.unit.buf)
@@ -387,6 +402,9 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			s.expect(expect{kind: exBind, step: s.stepNow})
 			s.setPortalArgs(b, st.plan)
 		}
+		if len(b.Portal) == 0 {
+			s.ghost.now, s.ghost.st = nil, nil
+		}
 	case wire.MsgDescribe:
 		switch {
 		case st.missing:
@@ -400,7 +418,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = wire.AppendDescribe(out, wire.ObjectStatement, st.st.name)
 			s.expect(expect{kind: exDescribeStatement})
 		default:
-			out = append(out, msg...)
+			out = append(s.raise(c, msg, out), msg...)
 			s.expect(expect{kind: exDescribePortal})
 		}
 	case wire.MsgExecute:
@@ -413,7 +431,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			s.expect(expect{kind: exLocal, execute: local})
 			break
 		}
-		out = append(out, msg...)
+		out = append(s.raise(c, msg, out), msg...)
 		args := s.portalArgs(msg, st.plan)
 		s.expect(expect{kind: exExecute, plan: st.plan, args: args})
 		for _, set := range resets(st.plan, args) {
@@ -422,6 +440,9 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			}
 		}
 	case wire.MsgClose:
+		if m, _ := wire.DecodeClose(wire.Body(msg)); st.object == wire.ObjectPortal && len(m.Name) == 0 {
+			s.ghost.now, s.ghost.st, s.held.portal = nil, nil, false
+		}
 		if st.object == wire.ObjectStatement || c == nil {
 			m, _ := wire.DecodeClose(wire.Body(msg))
 			s.expect(expect{kind: exLocal, local: closeComplete, name: string(m.Name), closes: st.object == wire.ObjectStatement})
@@ -440,6 +461,11 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		out = append(out, msg...)
 		s.expect(expect{kind: exSync})
 	case wire.MsgFlush:
+		if c != nil && s.unit.flush {
+			out = wire.AppendSync(out)
+			s.expect(expect{kind: exSync})
+			break
+		}
 		out = append(out, msg...)
 	}
 	s.local.out = out

@@ -279,6 +279,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 				s.abandonFlight()
 			}
 		}
+		if e.begins && e.kind == exExecute {
+			s.held.on = false
+		}
 		if e.kind == exExecute || e.kind == exProbe {
 			s.pop()
 		}
@@ -387,24 +390,41 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 	s.seenAll()
 	if s.head() != nil || u.streaming && !u.hasSync {
 		// A Query in the middle of a stream; more is to come.
-		s.tx = msg[wire.HeaderLen]
+		s.serverTx = msg[wire.HeaderLen]
+		s.tx = s.serverTx
 		s.toClient(msg)
 		return
 	}
-	status := msg[wire.HeaderLen]
+	s.serverTx = msg[wire.HeaderLen]
+	status := s.shownStatus(s.serverTx)
 	s.unitSettled(status)
+	if s.tx != wire.TxIdle && status == wire.TxIdle {
+		s.txEnded()
+	}
+	if s.chained() && !u.failed && status != wire.TxIdle {
+		s.txEnded()
+		s.endWrite()
+	}
 	s.tx = status
-	if status == wire.TxIdle {
-		s.portals = s.portals[:0]
+	if s.serverTx == wire.TxIdle {
 		s.endWrite()
 		if !u.failed {
+			s.noteLeft()
 			s.store()
 		}
 	}
 	s.noFill()
 	s.noteAnswer()
-	s.toClient(msg)
 	s.unitOver = true
+	switch {
+	case u.flush:
+		s.open = true // the Sync was ours
+		return
+	case status != s.serverTx:
+		msg = wire.AppendReadyForQuery(s.local.scratch[:0], status)
+	}
+	s.open = false
+	s.toClient(msg)
 }
 
 // settled goes on with the unit after the server connection has the session's settings.

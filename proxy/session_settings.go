@@ -55,6 +55,7 @@ func (s *Session) force(v variables) {
 		s.set = v.set
 		s.ctxOK = false
 		s.keyPrefix = nil
+		s.deriveTx()
 	}
 	if v.opts != s.opts {
 		s.opts = v.opts

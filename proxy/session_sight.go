@@ -32,7 +32,7 @@ func (s *Session) lookAt() {
 		g.epoch = g.source.Epoch()
 		g.least = s.cons.Floor()
 	}
-	g.asks = u.read && (u.filling || s.settling > 0)
+	g.asks = u.read && (u.leaves || !s.held.on) && (u.filling || s.settling > 0)
 	if g.asks && s.settling > 0 {
 		s.settling--
 	}

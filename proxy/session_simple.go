@@ -107,6 +107,7 @@ func (s *Session) simplePlanned(msg []byte, scan router.Scan, plan *router.Plan)
 	u.binds = plan.Binds
 	u.effects = append(u.effects, effect{plan})
 	u.hint = plan.Hint
+	u.leaves = s.held.on && s.mayLeave(plan, scan.ClockWord)
 	if s.mayCache(plan, scan.ClockWord) {
 		s.hashKey(queryText(msg), noParams[:2], noParams[:])
 		if s.tryCache(msg) {

@@ -78,7 +78,8 @@ func (s *Session) streamStep(msg []byte, st *step) {
 			s.bind(plan.Binds)
 		}
 		u.effects = append(u.effects, effect{plan})
-		if s.usesSequenceState() {
+		s.noteSequences()
+		if s.seqUser {
 			s.bind("currval() or lastval() is in use")
 		}
 	}

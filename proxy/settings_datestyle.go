@@ -1,6 +1,10 @@
 package proxy
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/freshet/freshet/proxy/wire"
+)
 
 // dateStyle is the setting that is made of two: setting one of them leaves the other as it was. So what was said isn't
 // enough to make it again elsewhere; what it became is.
@@ -51,8 +55,13 @@ func (s *Session) dateStyleOf(set *settings) string {
 	if v, ok := set.value(dateStyle); ok {
 		return v
 	}
-	for _, p := range s.reported {
-		if strings.EqualFold(p.Name, dateStyle) {
+	return reportedValue(s.reported, dateStyle)
+}
+
+// reportedValue is what a server said about a setting; "" if nothing.
+func reportedValue(reported []wire.ParamStatus, name string) string {
+	for _, p := range reported {
+		if strings.EqualFold(p.Name, name) {
 			return p.Value
 		}
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,13 @@ type Database struct {
 	Plans   *router.PlanCache
 	Planner *router.Planner
 	Catalog func() *catalog.Snapshot // nil as long as nothing is known
+
+	sequenceHabits sync.Map // by user: *atomic.Bool, see session_sequence.go
+}
+
+func (d *Database) sequenceHabit(user string) *atomic.Bool {
+	habit, _ := d.sequenceHabits.LoadOrStore(user, new(atomic.Bool))
+	return habit.(*atomic.Bool)
 }
 
 // ShardLocal is scratch memory and counters that the sessions of one shard share; it is touched on that shard only, except

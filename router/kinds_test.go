@@ -22,9 +22,9 @@ func TestTransactionControl(t *testing.T) {
 	}{
 		{"BEGIN", router.KindBegin, "", router.Transaction{}},
 		{"START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE", router.KindBegin, "",
-			router.Transaction{Isolation: router.IsolationSerializable, Access: router.AccessReadOnly, Deferrable: true}},
+			router.Transaction{Isolation: router.IsolationSerializable, Access: router.AccessReadOnly, Deferrable: true, Start: true}},
 		{"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE NOT DEFERRABLE", router.KindBegin, "",
-			router.Transaction{Isolation: router.IsolationRepeatableRead, Access: router.AccessReadWrite}},
+			router.Transaction{Isolation: router.IsolationRepeatableRead, Access: router.AccessReadWrite, NotDeferrable: true}},
 		{"BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED", router.KindBegin, "", router.Transaction{Isolation: router.IsolationReadCommitted}},
 		{"COMMIT", router.KindCommit, "", router.Transaction{}},
 		{"END AND CHAIN", router.KindCommit, "", router.Transaction{Chain: true}},

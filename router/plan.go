@@ -67,9 +67,12 @@ const (
 
 // Transaction holds the options of a transaction control statement.
 type Transaction struct {
-	Isolation  Isolation
-	Access     Access
-	Deferrable bool
+	Isolation     Isolation
+	Access        Access
+	Deferrable    bool
+	NotDeferrable bool // said so; neither: the default
+	// Start: the statement is spelled START TRANSACTION, which its command tag shows.
+	Start bool
 	// Chain: COMMIT or ROLLBACK AND CHAIN: a new transaction begins at once.
 	Chain bool
 }
@@ -155,6 +158,8 @@ type Plan struct {
 	LeavesSequenceState bool
 	// Hint is what the text's hint comments ask for.
 	Hint Hint
+	// ReplicaToo: in a READ ONLY transaction a replica does the same with the statement as the primary (which may be to refuse it).
+	ReplicaToo bool
 	// Parts are the plans of the single statements of KindMulti.
 	Parts []*Plan
 

@@ -69,6 +69,7 @@ type statement struct {
 func (st *statement) finish(p *Plan, scan Scan) *Plan {
 	p.Generation = st.generation
 	p.Hint = scan.Hint
+	p.ReplicaToo = p.replicaToo()
 	for _, part := range p.Parts {
 		part.Generation, part.Hint = st.generation, scan.Hint
 	}

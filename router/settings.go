@@ -171,7 +171,7 @@ func transactionOptions(options []*pg.Node) (t Transaction) {
 				t.Access = AccessReadOnly
 			}
 		case "transaction_deferrable":
-			t.Deferrable = on
+			t.Deferrable, t.NotDeferrable = on, !on
 		}
 	}
 	return t
@@ -183,6 +183,7 @@ func transaction(x *pg.TransactionStmt) *Plan {
 	switch x.Kind {
 	case pg.TransactionStmtKind_TRANS_STMT_BEGIN, pg.TransactionStmtKind_TRANS_STMT_START:
 		p.Kind, p.Transaction = KindBegin, transactionOptions(x.Options)
+		p.Transaction.Start = x.Kind == pg.TransactionStmtKind_TRANS_STMT_START
 	case pg.TransactionStmtKind_TRANS_STMT_COMMIT:
 		p.Kind = KindCommit
 	case pg.TransactionStmtKind_TRANS_STMT_ROLLBACK:

@@ -154,6 +154,7 @@ func (e effect) plan(kind Kind) *Plan {
 func (st *statement) modification(n *pg.Node, target *pg.RangeVar) *Plan {
 	p := st.utility(n, KindWrite)
 	p.addBinds(st.writing(target))
+	p.ReplicaToo = true // it is refused before anything is done
 	return p
 }
 
@@ -247,10 +248,12 @@ func (st *statement) copyStmt(x *pg.CopyStmt) *Plan {
 	case x.Query.GetSelectStmt() != nil:
 		q := st.selection(x.Query)
 		p.Writes, p.WriteReason = q.Writes, q.WriteReason
+		p.ReplicaToo = q.replicaToo() && p.Binds == ""
 	case x.Relation != nil && st.j != nil:
 		a := newAnalysis(st.j, st.path, nil, st.role)
 		a.rangeVar(x.Relation, nil)
 		p.Writes, p.WriteReason = a.effect.write != "", a.effect.write
+		p.ReplicaToo = a.effect.primary == "" && a.effect.write == "" && p.Binds == ""
 	}
 	p.OnPrimary, p.PrimaryReason = true, "COPY"
 	return p
@@ -309,13 +312,16 @@ func (st *statement) cursor(n *pg.Node) *Plan {
 		if x.DeclareCursorStmt.Options&cursorHold != 0 {
 			p.Binds = "WITH HOLD cursor"
 		}
+		p.ReplicaToo = q.replicaToo() && p.Binds == ""
 	case *pg.Node_FetchStmt:
 		// What it runs was looked at when the cursor was declared; a refcursor that a function has opened can do
 		// anything.
 		p.Name = x.FetchStmt.Portalname
 		p.markWrite("FETCH")
+		p.ReplicaToo = true
 	case *pg.Node_ClosePortalStmt:
 		p.Name = x.ClosePortalStmt.Portalname
+		p.ReplicaToo = true
 	}
 	return p
 }

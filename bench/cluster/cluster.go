@@ -91,6 +91,8 @@ type Cluster struct {
 	watchdog *watchdog
 	redis    *Redis
 
+	authority *Authority // nil without Options.TLS
+
 	primary   atomic.Pointer[Node]
 	databases atomic.Int32 // made by NewDatabase
 

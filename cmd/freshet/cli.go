@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/freshet/freshet/bench/check"
 )
 
 // grammar is the command line.
@@ -16,6 +18,7 @@ type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"Run the proxy."`
 	Demo    demoCommand    `cmd:"" help:"See it work: servers in a folder of their own, Freshet before them, a comparison."`
 	Setup   setupCommand   `cmd:"" help:"Prepare a database for the cache: the publication that the WAL feed reads, and the function that reads password verifiers."`
+	Bench   benchCommand   `cmd:"" help:"Measure and check it."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
 }
 
@@ -58,6 +61,7 @@ func newParser(target any, stdout, stderr io.Writer, options ...kong.Option) (*k
 		kong.Name("freshet"),
 		kong.Description("A Postgres proxy that scales reads without making them wrong."),
 		kong.Writers(stdout, stderr),
+		kong.Vars{"faults": strings.Join(check.FaultNames(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), decodeDuration),
 		kong.TypeMapper(reflect.TypeFor[Size](), decodeSize),

@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"reflect"
-	"slices"
-	"strings"
 	"syscall"
+	"time"
 )
 
 type serveCommand struct {
@@ -39,18 +37,20 @@ func (c *serveCommand) Run(env *environment) error {
 		return err
 	}
 	log.Info("freshet accepts clients", "addresses", server.Addrs(), "http", server.HTTPAddr())
+	reloader := &reloader{env: env, path: c.Config, level: level, log: log, server: server, running: cfg}
+	server.OnReload(reloader.reload)
 	for {
 		select {
 		case err := <-server.Done():
 			// What still runs is given the chance to end in order.
-			return errors.Join(err, shutdown(server, cfg, log, signals))
+			return errors.Join(err, shutdown(server, reloader.drainTimeout(), log, signals))
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				reload(env, c.Config, cfg, level, log)
+				_ = reloader.reload() // it has said so in the log
 				continue
 			}
-			log.Info("freshet stops", "signal", s.String(), "drain_timeout", cfg.DrainTimeout)
-			return shutdown(server, cfg, log, signals)
+			log.Info("freshet stops", "signal", s.String(), "drain_timeout", reloader.drainTimeout())
+			return shutdown(server, reloader.drainTimeout(), log, signals)
 		}
 	}
 }
@@ -58,8 +58,8 @@ func (c *serveCommand) Run(env *environment) error {
 // shutdown stops the server: in order, for as long as --drain-timeout; at once
 // after another signal. That clients had to be cut off is in the log and no
 // failure.
-func shutdown(server *instance, cfg ServeConfig, log *slog.Logger, signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), cfg.DrainTimeout)
+func shutdown(server *instance, drain time.Duration, log *slog.Logger, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Shutdown(ctx) }()
@@ -67,7 +67,7 @@ func shutdown(server *instance, cfg ServeConfig, log *slog.Logger, signals <-cha
 		select {
 		case err := <-ended:
 			if errors.Is(err, context.DeadlineExceeded) {
-				log.Warn("clients were cut off: their transactions took longer than --drain-timeout", "drain_timeout", cfg.DrainTimeout)
+				log.Warn("clients were cut off: their transactions took longer than --drain-timeout", "drain_timeout", drain)
 				err = nil
 			}
 			if err == nil {
@@ -82,40 +82,4 @@ func shutdown(server *instance, cfg ServeConfig, log *slog.Logger, signals <-cha
 			return fmt.Errorf("stopped at once by a second signal (%v)", s)
 		}
 	}
-}
-
-// reload reads the configuration again, after SIGHUP. The level of the log is
-// what can change while running; the rest is named.
-func reload(env *environment, path string, running ServeConfig, level *slog.LevelVar, log *slog.Logger) {
-	if path == "" {
-		log.Info("reload: there is nothing to read again without --config")
-		return
-	}
-	_, commands, err := parse(env.args, env.stdout, env.stderr)
-	var again ServeConfig
-	if err == nil {
-		again = commands.Serve.Flags.config()
-		err = again.Validate()
-	}
-	if err != nil {
-		log.Error("reload: the configuration is wrong, nothing has changed", "error", strings.ReplaceAll(err.Error(), "\n", "; "))
-		return
-	}
-	level.Set(logLevel(again.LogLevel))
-	if fixed := slices.DeleteFunc(changes(running, again), func(flag string) bool { return flag == "log-level" }); len(fixed) > 0 {
-		log.Warn("reload: these can't change while running, and keep their values until a restart", "flags", fixed)
-	}
-	log.Info("reload: done", "config", path, "log_level", again.LogLevel)
-}
-
-// changes are the flags that differ.
-func changes(a, b ServeConfig) []string {
-	var list []string
-	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range va.NumField() {
-		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
-			list = append(list, flagName(va.Type().Field(i)))
-		}
-	}
-	return list
 }

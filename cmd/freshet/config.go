@@ -24,8 +24,13 @@ type ServeConfig struct {
 	Primary string   `placeholder:"URL" help:"Service URL of the primary: postgres://user:password@host:port/database?sslmode=…"`
 	Replica []string `sep:"none" placeholder:"URL" help:"The same of a replica (repeatable). Roles are discovered: these are where to look."`
 
-	AuthType   string `default:"scram-sha-256" placeholder:"TYPE" help:"How clients prove who they are: scram-sha-256 or trust. Default: ${default}."`
+	AuthType   string `default:"scram-sha-256" placeholder:"TYPE" help:"How clients prove who they are: scram-sha-256, cert (by their TLS certificate) or trust. Default: ${default}."`
 	MaxClients int    `default:"10000" placeholder:"N" help:"More clients than this get SQLSTATE 53300. Default: ${default}."`
+
+	TLSMode     string `name:"tls-mode" default:"off" placeholder:"MODE" help:"TLS for clients: off, allow, require, or verify-client (and they show a certificate). Default: ${default}."`
+	TLSCert     string `name:"tls-cert" placeholder:"FILE" help:"Our certificate for clients, and its chain (PEM). SIGHUP re-reads it, and the next two."`
+	TLSKey      string `name:"tls-key" placeholder:"FILE" help:"Its key (PEM)."`
+	TLSClientCA string `name:"tls-client-ca" placeholder:"FILE" help:"Who vouches for clients' certificates (PEM)."`
 
 	PoolSize          int           `default:"20" placeholder:"N" help:"Server connections for each node, database and user. Default: ${default}."`
 	PoolWait          time.Duration `default:"5s" placeholder:"TIME" help:"How long a query waits for a server connection; then SQLSTATE 53300. Default: ${default}."`

@@ -76,6 +76,8 @@ func TestReload(t *testing.T) {
 		{"level", "primary: " + testURL + "\nlog-level: debug", "log_level=debug", slog.LevelDebug},
 		{"what can't change", "primary: postgres://svc:hunter2@db9/app\nl1-size: 1GiB", `keep their values until a restart" flags="[primary l1-size]"`, slog.LevelInfo},
 		{"what a flag has set isn't changed by the file", "primary: " + testURL + "\npool-size: 7", "reload: done", slog.LevelInfo},
+		{"what can", "primary: " + testURL + "\nmax-clients: 7\ndrain-timeout: 1s", `changed="[max-clients drain-timeout]"`, slog.LevelInfo},
+		{"files that aren't there", "primary: " + testURL + "\nlog-level: debug\ntls-mode: allow\ntls-cert: /nowhere/x\ntls-key: /nowhere/x", "nothing has changed", slog.LevelInfo},
 		{"wrong", "primary: " + testURL + "\nlog-level: debug\npool-wait: 5", "nothing has changed", slog.LevelInfo},
 		{"invalid", "primary: svc:hunter2@db1\nlog-level: debug", "nothing has changed", slog.LevelInfo},
 	} {
@@ -85,7 +87,11 @@ func TestReload(t *testing.T) {
 			}
 			var b bytes.Buffer
 			var level slog.LevelVar
-			reload(&environment{args: args, stdout: t.Output(), stderr: t.Output()}, path, running, &level, newLogger(&b, "text", new(slog.LevelVar)))
+			r := &reloader{env: &environment{args: args, stdout: t.Output(), stderr: t.Output()}, path: path, level: &level,
+				log: newLogger(&b, "text", new(slog.LevelVar)), server: new(instance), running: running}
+			if err := r.reload(); (err != nil) != strings.Contains(c.want, "nothing has changed") {
+				t.Error(err)
+			}
 			if !strings.Contains(b.String(), c.want) || level.Level() != c.level || leaks(b.String()) {
 				t.Errorf("level %v:\n%s", level.Level(), &b)
 			}

@@ -42,7 +42,8 @@ func (c ServeConfig) Validate() error {
 	for _, text := range c.Replica {
 		v.url("replica", text)
 	}
-	v.oneOf("auth-type", c.AuthType, "scram-sha-256", "trust")
+	v.oneOf("auth-type", c.AuthType, "scram-sha-256", "cert", "trust")
+	v.tls(c)
 	v.atLeast("max-clients", c.MaxClients, 1)
 	v.atLeast("pool-size", c.PoolSize, 1)
 	v.positive("pool-wait", c.PoolWait)
@@ -71,6 +72,31 @@ func (c ServeConfig) Validate() error {
 		v.add("--shards: %d is out of range: from 0 to %d", c.Shards, maxShards)
 	}
 	return errors.Join(v.wrong...)
+}
+
+// tls judges what belongs together. Whether the files are good is found out when they are read.
+func (v *validation) tls(c ServeConfig) {
+	before := len(v.wrong)
+	if v.oneOf("tls-mode", c.TLSMode, "off", "allow", "require", "verify-client"); len(v.wrong) > before {
+		return
+	}
+	files := []string{"tls-cert", c.TLSCert, "tls-key", c.TLSKey, "tls-client-ca", c.TLSClientCA}
+	off := c.TLSMode == "off"
+	for i := 0; i < len(files); i += 2 {
+		if off && files[i+1] != "" {
+			v.add("--%s has no effect with --tls-mode=off: say allow, require or verify-client", files[i])
+			return
+		}
+	}
+	if !off && (c.TLSCert == "" || c.TLSKey == "") {
+		v.add("--tls-mode=%s needs --tls-cert and --tls-key", c.TLSMode)
+	}
+	if c.TLSMode == "verify-client" && c.TLSClientCA == "" {
+		v.add("--tls-mode=verify-client needs --tls-client-ca: who vouches for clients?")
+	}
+	if c.AuthType == "cert" && c.TLSClientCA == "" {
+		v.add("--auth-type=cert needs --tls-client-ca, and with it --tls-mode: who vouches for clients?")
+	}
 }
 
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)

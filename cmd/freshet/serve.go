@@ -30,6 +30,8 @@ type instance struct {
 	server    *proxy.Server
 	running   atomic.Pointer[proxy.Server] // server, for goroutines that begin before it
 	listeners []net.Listener
+	tls       auth.TLS // for clients
+	reload    atomic.Pointer[func() error]
 	l1        *cache.L1
 	cacheOff  bool
 	failovers atomic.Int64
@@ -54,6 +56,9 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 			i.Shutdown(context.Background())
 		}
 	}()
+	if err := i.reconfigure(cfg, log); err != nil {
+		return nil, usageError{err}
+	}
 	var httpListener net.Listener
 	if cfg.HTTP != "" {
 		httpListener, err = net.Listen("tcp", cfg.HTTP)
@@ -117,7 +122,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 	}
 	i.verifiers = auth.NewCatalogSource(auth.CatalogConfig{Nodes: i.serviceConfigs, Timeout: cfg.ConnectTimeout, Logger: log})
 	i.admitter = proxy.NewAdmitter(proxy.AdmitConfig{
-		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: i.verifiers, Nodes: i.targets,
+		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: i.verifiers, Nodes: i.targets, TLS: &i.tls,
 		ConnectTimeout: cfg.ConnectTimeout, Logger: log,
 	})
 	i.l1 = cache.NewL1(int64(cfg.L1Size), 0)

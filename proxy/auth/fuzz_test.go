@@ -10,12 +10,26 @@ func FuzzServer(f *testing.F) {
 	f.Add("y,,n=,r=abc,x=y", "c=eSws,r=abc,x=y,p=AAAA")
 	f.Add("p=tls-server-end-point,,n=,r=abc", "")
 	f.Add("n,a=x,n=,r=abc", ",,,,")
+	f.Add("p=tls-server-end-point,,n=,r=abc", "c="+encode64([]byte("p=tls-server-end-point,,hash"))+",r=abc,p=AAAA")
+	f.Add("p=tls-unique,,n=,r=abc", "")
 	v := testVerifier(f, "secret")
 	f.Fuzz(func(t *testing.T, first, final string) {
+		for _, mechanism := range []string{MechanismSCRAM, MechanismSCRAMPlus} {
+			fuzzServer(t, v, mechanism, first, final)
+		}
+	})
+}
+
+func fuzzServer(t *testing.T, v Verifier, mechanism, first, final string) {
+	for _, hash := range [][]byte{nil, []byte("hash")} {
 		s := NewServer("u", v)
+		s.Bind(hash)
+		if err := s.Choose(mechanism); err != nil {
+			continue
+		}
 		challenge, err := s.First([]byte(first))
 		if err != nil {
-			return
+			continue
 		}
 		if len(challenge) > 2*MaxSASLMessage {
 			t.Fatal("a huge challenge")
@@ -27,7 +41,7 @@ func FuzzServer(f *testing.F) {
 				t.Fatalf("%q proves a password", m)
 			}
 		}
-	})
+	}
 }
 
 func FuzzClient(f *testing.F) {

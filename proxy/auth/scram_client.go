@@ -48,7 +48,7 @@ func NewClient(id Identity, offered []string, tls bool, certificateHash []byte) 
 	}
 	switch {
 	case plus && certificateHash != nil:
-		c.mechanism, c.gs2, c.binding = MechanismSCRAMPlus, "p=tls-server-end-point,,", certificateHash
+		c.mechanism, c.gs2, c.binding = MechanismSCRAMPlus, "p="+bindingType+",,", certificateHash
 	case plain:
 		c.mechanism = MechanismSCRAM
 		if tls && certificateHash != nil {

@@ -14,6 +14,9 @@ const (
 	MechanismSCRAMPlus = "SCRAM-SHA-256-PLUS"
 )
 
+// bindingType is the only channel binding that Postgres knows.
+const bindingType = "tls-server-end-point"
+
 // Bounds of what is accepted in an exchange.
 const (
 	// MaxSASLMessage is Postgres' bound for a client's message (PG_MAX_SASL_MESSAGE_LENGTH). Towards a server it bounds

@@ -38,7 +38,9 @@ type State struct {
 	// Customs are the custom settings that have ever been made: they can be reset, but not be made unknown again.
 	Customs map[string]struct{}
 	// SequenceOwner is the session whose nextval() results currval() and lastval() on this connection speak of.
-	SequenceOwner any
+	// SequenceVersion is the owner's own count of such connections: only the last is still right.
+	SequenceOwner   any
+	SequenceVersion uint64
 	// ProbeApart: transactions here aren't READ COMMITTED unless they say so, which a cache fill's probe has to know.
 	ProbeApart bool
 	// Generation is the catalog's generation when the oldest statement in Prepared was prepared.

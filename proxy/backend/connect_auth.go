@@ -1,17 +1,11 @@
 package backend
 
 import (
-	"crypto"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-
-	// The hashes that certificates are signed with: crypto.Hash.New needs them linked in.
-	_ "crypto/sha256"
-	_ "crypto/sha512"
 
 	"github.com/freshet/freshet/proxy/auth"
 	"github.com/freshet/freshet/proxy/wire"
@@ -102,7 +96,7 @@ func (s *authState) sasl(a wire.Authentication) error {
 		t, isTLS := s.conn.(*tls.Conn)
 		var hash []byte
 		if isTLS && s.rule.binding != "disable" {
-			hash = certificateHash(t.ConnectionState().PeerCertificates)
+			hash = auth.CertificateHash(t.ConnectionState().PeerCertificates[0])
 		}
 		if s.scram, err = auth.NewClient(s.id, offered, isTLS, hash); err != nil {
 			return err
@@ -128,29 +122,6 @@ func (s *authState) sasl(a wire.Authentication) error {
 		return nil
 	}
 	return errors.New("the server's SASL messages come in an impossible order")
-}
-
-// certificateHash is the channel binding tls-server-end-point (RFC 5929, 4.1): the hash of the server's certificate by
-// its own signature's hash function, SHA-256 in place of older ones. It is nil where that isn't defined (Ed25519).
-func certificateHash(chain []*x509.Certificate) []byte {
-	if len(chain) == 0 {
-		return nil
-	}
-	var h crypto.Hash
-	switch chain[0].SignatureAlgorithm {
-	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1,
-		x509.SHA256WithRSA, x509.SHA256WithRSAPSS, x509.ECDSAWithSHA256:
-		h = crypto.SHA256
-	case x509.SHA384WithRSA, x509.SHA384WithRSAPSS, x509.ECDSAWithSHA384:
-		h = crypto.SHA384
-	case x509.SHA512WithRSA, x509.SHA512WithRSAPSS, x509.ECDSAWithSHA512:
-		h = crypto.SHA512
-	default:
-		return nil
-	}
-	d := h.New()
-	d.Write(chain[0].Raw)
-	return d.Sum(nil)
 }
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

@@ -140,10 +140,10 @@ func (l *Local) Acquire(owner Borrower, id auth.Identity, grant func(*Conn, erro
 	return nil, w
 }
 
-// AcquireOwned returns the idle connection of this shard whose sequence state is the owner's, if there is one.
-func (l *Local) AcquireOwned(owner Borrower) *Conn {
+// AcquireOwned returns the idle connection of this shard whose sequence state is the owner's of this version, if there is one.
+func (l *Local) AcquireOwned(owner Borrower, version uint64) *Conn {
 	for i, c := range l.idle {
-		if c.SequenceOwner == any(owner) {
+		if c.SequenceOwner == any(owner) && c.SequenceVersion == version && !l.pool.outdated(c) {
 			l.idle = append(l.idle[:i], l.idle[i+1:]...)
 			l.pool.idle.Add(-1)
 			c.owner = owner

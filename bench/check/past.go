@@ -1,0 +1,85 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// past is a client that writes directly to the primary, where Freshet can't see it.
+type past struct{ client }
+
+func newPast(r *run, id int) *past {
+	return &past{client{r: r, id: id, past: true, level: Eventual, rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(id)))}}
+}
+
+func (p *past) run(ctx context.Context) {
+	defer p.close()
+	for ctx.Err() == nil {
+		if p.conn == nil {
+			if err := p.connect(ctx); err != nil {
+				p.r.counts.error(err)
+				sleep(ctx, 20*time.Millisecond)
+				continue
+			}
+		}
+		if p.r.quiet.Load() && !p.oneIn(8) {
+			sleep(ctx, time.Duration(p.rng.IntN(20))*time.Millisecond)
+			continue
+		}
+		var err error
+		switch n := p.rng.IntN(100); {
+		case n < 50:
+			err = p.writeRegister()
+		case n < 65:
+			err = p.writePair()
+		case n < 80:
+			err = p.appendList()
+		case n < 88:
+			err = p.transaction()
+		case n < 92:
+			err = p.writeView()
+		case n < 94:
+			err = p.writeBulk()
+		case n < 97:
+			err = p.failHalfway()
+		default:
+			err = p.twoPhase()
+		}
+		_ = err // counted
+		// Now and then as fast as it goes, and now and then not at all.
+		if p.oneIn(3) {
+			sleep(ctx, time.Duration(p.rng.IntN(40))*time.Millisecond)
+		}
+	}
+}
+
+// journaled is the version that a write made, by the journal; 0: none.
+func (r *run) journaled(value int64) (n int64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, r.lab.cluster.Primary().AppURL())
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(ctx)
+	err = conn.QueryRow(ctx, "SELECT coalesce(max(n), 0) FROM journal WHERE v = $1", value).Scan(&n)
+	return n, err
+}
+
+// orphan ends a prepared transaction that its client could not end, so that its locks don't stay.
+func (r *run) orphan(value int64) {
+	r.beside.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, r.lab.cluster.Primary().AppURL())
+		if err != nil {
+			return
+		}
+		defer conn.Close(ctx)
+		_, _ = conn.Exec(ctx, fmt.Sprintf("ROLLBACK PREPARED 't%d'", value))
+	})
+}

@@ -1,0 +1,304 @@
+package check
+
+import "fmt"
+
+// seen is what an answer says about one object.
+type seen struct {
+	o        *object
+	n, value int64
+}
+
+// scope is the transaction that a read is part of; the zero value is none.
+type scope struct {
+	own      map[*object]int64 // what it has written, by value
+	wrote    bool              // then it is on the primary, which has everything
+	snapshot bool              // all of it sees one snapshot, that of its first statement
+	first    instant           // when that began
+	repeated map[*object]int64 // versions that it has read
+}
+
+// read sends a query, judges what it says about the objects, and notes what the session has seen. wrong says what is
+// wrong with the answer by itself.
+func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []int64, extract func([][]int64) (list []seen, wrong string)) error {
+	lows := make([]low, len(objects))
+	for i, o := range objects {
+		o.reads(c.level)
+		lows[i] = c.session.has(o)
+	}
+	if c.level == Eventual || c.past {
+		clear(lows)
+	}
+	began := c.r.now()
+	if tx != nil && tx.snapshot {
+		if tx.first == 0 {
+			tx.first = began
+		} else {
+			began = tx.first
+			if c.keyed != nil {
+				clear(lows) // the others may have raised them since
+			}
+		}
+	}
+	res, err := c.send(m, sql, args...)
+	ended := c.r.now()
+	if err != nil {
+		for _, o := range objects {
+			o.readFailed(c.level)
+		}
+		return err
+	}
+	list, wrong := extract(res.rows)
+	if wrong != "" || len(list) != len(objects) {
+		for _, o := range objects {
+			o.readFailed(c.level)
+		}
+		if wrong == "" {
+			wrong = fmt.Sprintf("%d of %d rows are there", len(list), len(objects))
+		}
+		c.wrong(objects[0], ruleTorn, fmt.Sprintf("%s: %v", wrong, res.rows), tx == nil)
+		return nil
+	}
+	for i, s := range list {
+		o := s.o
+		if o != objects[i] {
+			c.wrong(o, ruleUnwritten, fmt.Sprint(res.rows), tx == nil)
+			return nil
+		}
+		r := &reading{o: o, by: c.name, level: c.level, began: began, ended: ended, had: lows[i], n: s.n, value: s.value, current: c.past}
+		if tx != nil {
+			r.own, r.current = tx.own[o], tx.wrote && !tx.snapshot
+			if tx.snapshot {
+				if n, ok := tx.repeated[o]; ok && n != s.n && r.own == 0 {
+					c.wrong(o, ruleRepeatable, fmt.Sprintf("version %d, then version %d", n, s.n), false)
+				}
+				tx.repeated[o] = s.n
+			}
+		}
+		stale, v := r.observe(c.r.cfg.Bound)
+		if v != nil {
+			if tx == nil {
+				c.explain(v)
+			}
+			c.r.violated(v, c)
+			continue
+		}
+		c.r.counts.stale(stale)
+		if r.own == 0 {
+			c.session.saw(o, s.n)
+		}
+	}
+	c.r.counts.reads.Add(1)
+	if tx == nil && !c.past && c.oneIn(64) && c.conn != nil {
+		c.r.counts.source(c.source())
+	}
+	return nil
+}
+
+// wrong notes a violation that isn't about versions.
+func (c *client) wrong(o *object, rule, detail string, explain bool) {
+	o.mu.Lock()
+	v := o.violationLocked(rule, detail)
+	o.mu.Unlock()
+	if explain {
+		c.explain(v)
+	}
+	c.r.violated(v, c)
+}
+
+// triples reads rows of (id, n, value), perhaps several in a row.
+func (r *run) triples(rows [][]int64) (list []seen, wrong string) {
+	for _, row := range rows {
+		for ; len(row) >= 3; row = row[3:] {
+			o := r.byID[row[0]]
+			if o == nil {
+				return nil, "an id that there isn't"
+			}
+			list = append(list, seen{o, row[1], row[2]})
+		}
+	}
+	return list, ""
+}
+
+// register chooses one: mostly of a table in which not much is written now.
+func (c *client) register(reading bool) *object {
+	t := c.rng.IntN(tables)
+	calm := int(c.r.calm.Load())
+	switch {
+	case reading && c.oneIn(2):
+		t = calm
+	case !reading && t == calm && !c.oneIn(8):
+		t = (t + 1) % tables
+	}
+	return pick(c, c.r.registers[t])
+}
+
+var registerReads = []string{
+	"SELECT id, n, v FROM r%d WHERE id = $1",
+	"SELECT id, n, v FROM v%d WHERE id = $1",
+	"SELECT * FROM r%d AS r WHERE r.id = $1 LIMIT 1",
+	"WITH x AS (SELECT * FROM r%d) SELECT id, n, v FROM x WHERE id = $1",
+	"SELECT id, n, v FROM r%d WHERE id IN ($1)",
+	"SELECT /* freshet: cache=off */ id, n, v FROM r%d WHERE id = $1",
+	"SELECT /* freshet: route=replica */ id, n, v FROM r%d WHERE id = $1",
+	"SELECT /* freshet: route=primary */ id, n, v FROM r%d WHERE id = $1",
+}
+
+func (c *client) readRegister(tx *scope) error {
+	o, form, m := c.register(true), pick(c, registerReads), c.mode()
+	if !c.oneIn(3) {
+		// What many read, so that it is cached.
+		o, form = c.r.registers[c.r.calm.Load()][c.rng.IntN(2)], registerReads[c.rng.IntN(2)]
+		if m == extended {
+			m = prepared
+		}
+	}
+	return c.read(tx, []*object{o}, m, fmt.Sprintf(form, o.table), []int64{o.id}, c.r.triples)
+}
+
+// readSeveral reads several registers in one statement.
+func (c *client) readSeveral(tx *scope) error {
+	t := c.rng.IntN(tables)
+	all := c.r.registers[t]
+	switch c.rng.IntN(3) {
+	case 0:
+		return c.read(tx, all, c.mode(), fmt.Sprintf("SELECT id, n, v FROM r%d ORDER BY id", t), nil, c.r.triples)
+	case 1:
+		i := c.rng.IntN(registers - 2)
+		return c.read(tx, all[i:i+3], c.mode(), fmt.Sprintf("SELECT id, n, v FROM r%d WHERE id IN ($1, $2, $3) ORDER BY id", t),
+			[]int64{all[i].id, all[i+1].id, all[i+2].id}, c.r.triples)
+	default:
+		a, b := all[c.rng.IntN(registers)], pick(c, c.r.registers[(t+1)%tables])
+		return c.read(tx, []*object{a, b}, c.mode(), fmt.Sprintf("SELECT a.id, a.n, a.v, b.id, b.n, b.v FROM r%d a, r%d b WHERE a.id = $1 AND b.id = $2", a.table, b.table),
+			[]int64{a.id, b.id}, c.r.triples)
+	}
+}
+
+// readSum reads an aggregate, of which is known between what it must be, and that it only grows.
+func (c *client) readSum() error {
+	t := c.rng.IntN(tables)
+	began := c.r.now()
+	var had low
+	var fresh int64
+	bound := c.r.cfg.Bound
+	if c.level == Strong {
+		bound = 0
+	}
+	for _, o := range c.r.registers[t] {
+		h := c.session.has(o)
+		had.written += h.written
+		had.seen += max(h.seen, h.written)
+		o.mu.Lock()
+		fresh += o.ackedBeforeLocked(began - instant(bound))
+		o.mu.Unlock()
+	}
+	had.seen = max(had.seen, c.session.sum(t))
+	if c.level == Eventual {
+		had = low{}
+	}
+	res, err := c.send(c.mode(), fmt.Sprintf("SELECT sum(n)::bigint, count(*) FROM r%d", t))
+	if err != nil {
+		return err
+	}
+	c.r.counts.reads.Add(1)
+	first := c.r.registers[t][0]
+	if len(res.rows) != 1 || res.rows[0][1] != registers {
+		c.wrong(first, ruleTorn, fmt.Sprint(res.rows), true)
+		return nil
+	}
+	sum := res.rows[0][0]
+	var most int64
+	for _, o := range c.r.registers[t] {
+		o.mu.Lock()
+		most += o.upperLocked()
+		o.mu.Unlock()
+	}
+	wrong := func(rule string, limit int64) error {
+		c.wrong(first, rule, fmt.Sprintf("the sum of the versions in r%d is %d; the limit is %d", t, sum, limit), true)
+		return nil
+	}
+	switch {
+	case sum > most:
+		return wrong(ruleUnwritten, most)
+	case sum < fresh && c.level == Strong:
+		return wrong(ruleLinearizable, fresh)
+	case sum < fresh:
+		return wrong(ruleStaleness, fresh)
+	case sum < had.written:
+		return wrong(ruleOwnWrites, had.written)
+	case sum < had.seen:
+		return wrong(ruleMonotonic, had.seen)
+	}
+	c.session.sawSum(t, sum)
+	return nil
+}
+
+func (c *client) readPair(tx *scope) error {
+	o := pick(c, c.r.pairs)
+	sql := pick(c, []string{
+		"SELECT a.n, a.v, b.n, b.v FROM pa a JOIN pb b ON b.id = a.id WHERE a.id = $1",
+		"SELECT (SELECT n FROM pa WHERE id = $1), (SELECT v FROM pa WHERE id = $1), (SELECT n FROM pb WHERE id = $1), (SELECT v FROM pb WHERE id = $1)",
+		"WITH b AS (SELECT * FROM pb) SELECT a.n, a.v, b.n, b.v FROM pa a, b WHERE a.id = $1 AND b.id = $1",
+	})
+	return c.read(tx, []*object{o}, c.mode(), sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
+		if len(rows) != 1 {
+			return nil, ""
+		}
+		x := rows[0]
+		if x[0] != x[2] || x[1] != x[3] {
+			return nil, "the two rows of a pair are of two writes"
+		}
+		return []seen{{o, x[0], x[1]}}, ""
+	})
+}
+
+func (c *client) readList(tx *scope) error {
+	o := pick(c, c.r.lists)
+	sql := "SELECT n, v FROM item WHERE id = $1 ORDER BY n DESC"
+	if c.oneIn(2) {
+		sql += " LIMIT 5"
+	}
+	return c.read(tx, []*object{o}, c.mode(), sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
+		if len(rows) == 0 {
+			return []seen{{o, 0, 0}}, ""
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for i, row := range rows {
+			if i == 0 {
+				continue
+			}
+			if row[0] != rows[i-1][0]-1 {
+				return nil, "a list with a hole"
+			}
+			// The top one is judged like any other reading; those below it can't be of writes that aren't over.
+			if n := row[0]; n < int64(len(o.versions)) && o.versions[n].value != 0 && o.versions[n].value != row[1] {
+				return nil, fmt.Sprintf("entry %d is %s, not %s", n, name(row[1]), name(o.versions[n].value))
+			}
+		}
+		return []seen{{o, rows[0][0], rows[0][1]}}, ""
+	})
+}
+
+func (c *client) readView(tx *scope) error {
+	o := c.r.view
+	return c.read(tx, []*object{o}, c.mode(), "SELECT n, v FROM gen", nil, func(rows [][]int64) ([]seen, string) {
+		if len(rows) != 1 {
+			return nil, ""
+		}
+		return []seen{{o, rows[0][0], rows[0][1]}}, ""
+	})
+}
+
+func (c *client) readBulk(tx *scope) error {
+	o := c.r.bulk
+	return c.read(tx, []*object{o}, c.mode(), "SELECT min(n), max(n), min(v), max(v), count(*) FROM bulk", nil, func(rows [][]int64) ([]seen, string) {
+		if len(rows) != 1 {
+			return nil, ""
+		}
+		x := rows[0]
+		if x[0] != x[1] || x[2] != x[3] || x[4] != bulkRows {
+			return nil, "the rows of one write are torn"
+		}
+		return []seen{{o, x[0], x[2]}}, ""
+	})
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/freshet/freshet/bench/check"
+)
+
+type benchCommand struct {
+	Consistency consistencyCommand `cmd:"" help:"Try to catch Freshet lying: clients write and read through it and past it, while servers lag, stall, fail."`
+}
+
+type consistencyCommand struct {
+	For          time.Duration `default:"30s" placeholder:"TIME" help:"How long. Default: ${default}. With --ops and 0: until those are done."`
+	Ops          int64         `placeholder:"N" help:"Statements through Freshet after which it is over."`
+	Clients      int           `default:"24" placeholder:"N" help:"Clients through Freshet. Default: ${default}."`
+	Writers      int           `default:"3" placeholder:"N" help:"Writers past it. Default: ${default}."`
+	Replicas     int           `default:"2" placeholder:"N" help:"Streaming replicas. Default: ${default}."`
+	Seed         uint64        `placeholder:"N" help:"What clients do and what is broken, though not when. Default: a random one, which is printed."`
+	Level        string        `default:"session" placeholder:"LEVEL" help:"eventual, session, strong, or mixed: clients of each. Default: ${default}."`
+	Faults       string        `default:"all" placeholder:"LIST" help:"What is broken, with commas between: ${faults}; all; none. Default: ${default}."`
+	MaxStaleness time.Duration `default:"2s" placeholder:"TIME" help:"As in serve. Default: ${default}."`
+	Allow        []string      `hidden:"" help:"Rules whose violations are counted only."`
+	Violations   int           `default:"1" placeholder:"N" help:"After so many it is over. Default: ${default}."`
+}
+
+// Run runs the check and prints what it has found.
+func (c *consistencyCommand) Run(env *environment) error {
+	cfg, err := c.config()
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)() // a second one ends us at once
+	_, _ = fmt.Fprintf(env.stdout, "seed %d, %d clients at level %s, %d writers past Freshet, %d replicas; broken: %s\n",
+		cfg.Seed, cfg.Clients, cfg.Level, cfg.Past, cfg.Replicas, strings.Join(cfg.Faults, " "))
+	report, err := check.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	report.Print(env.stdout)
+	if len(report.Violations) > 0 {
+		return fmt.Errorf("a promise was broken: %s", report.Violations[0].Rule)
+	}
+	return nil
+}
+
+func (c *consistencyCommand) config() (check.Config, error) {
+	v := validation{}
+	v.atLeast("clients", c.Clients, 1)
+	v.atLeast("violations", c.Violations, 1)
+	v.notNegative("for", c.For)
+	if c.Writers < 0 || c.Writers > 100 {
+		v.add("--writers: %d is out of range: from 0 to 100", c.Writers)
+	}
+	if c.Replicas < 0 || c.Replicas > 16 {
+		v.add("--replicas: %d is out of range: from 0 to 16", c.Replicas)
+	}
+	if c.Ops < 0 || c.Ops == 0 && c.For == 0 {
+		v.add("--for or --ops has to say when it is over")
+	}
+	if !slices.Contains(check.Levels, c.Level) {
+		v.add("--level: %q is none of %s", c.Level, strings.Join(check.Levels, ", "))
+	}
+	if c.MaxStaleness < 100*time.Millisecond {
+		v.add("--max-staleness: %v is too little for this: at least 100ms", c.MaxStaleness)
+	}
+	var faults []string
+	switch c.Faults {
+	case "all":
+		faults = check.FaultNames()
+	case "none":
+	default:
+		for f := range strings.SplitSeq(c.Faults, ",") {
+			if f = strings.TrimSpace(f); !slices.Contains(check.FaultNames(), f) {
+				v.add("--faults: %q is none of %s", f, strings.Join(check.FaultNames(), ", "))
+			}
+			faults = append(faults, f)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return check.Config{}, err
+	}
+	if c.Seed == 0 {
+		c.Seed = rand.Uint64()
+	}
+	return check.Config{
+		Freshet: self, Replicas: c.Replicas, Clients: c.Clients, Past: c.Writers, Level: c.Level, For: c.For, Ops: c.Ops, Seed: c.Seed,
+		Faults: faults, Bound: c.MaxStaleness, Most: c.Violations, Allow: c.Allow, Out: os.Stderr,
+	}, errors.Join(v.wrong...)
+}
