@@ -84,6 +84,7 @@ type Waiter struct {
 	grant    func(*Conn, error)
 	timer    *shard.Timer
 	done     bool // granted, failed or left; touched under pool.mu
+	left     bool // … while what was granted was on its way; touched on the waiter's loop
 }
 
 // NewPool makes a pool for the given shards' loops; connections are made on demand. Close it.
@@ -123,7 +124,7 @@ func (l *Local) Acquire(owner Borrower, id auth.Identity, grant func(*Conn, erro
 	p.mu.Lock()
 	if p.mu.closed {
 		p.mu.Unlock()
-		l.loop.Post(func() { grant(nil, ErrPoolClosed) })
+		l.loop.Post(func() { w.fail(ErrPoolClosed) })
 		return nil, w
 	}
 	p.mu.queue = append(p.mu.queue, w)
@@ -158,7 +159,10 @@ func (c *Conn) Own(owner Borrower) { c.owner = owner }
 
 // Leave takes a waiter out of the queue; nothing is granted to it afterwards. A connection that is
 // already on its way is given to the next. On the waiter's loop only.
-func (l *Local) Leave(w *Waiter) { l.pool.leave(w) }
+func (l *Local) Leave(w *Waiter) {
+	w.left = true
+	l.pool.leave(w)
+}
 
 func (p *Pool) leave(w *Waiter) bool {
 	p.mu.Lock()
@@ -328,6 +332,10 @@ func (w *Waiter) stopTimer() {
 
 func (w *Waiter) granted(c *Conn) {
 	w.stopTimer()
+	if w.left {
+		c.Release()
+		return
+	}
 	if c.closed {
 		w.fail(errors.New("the server closed the connection"))
 		return
@@ -337,7 +345,9 @@ func (w *Waiter) granted(c *Conn) {
 
 func (w *Waiter) fail(err error) {
 	w.stopTimer()
-	w.grant(nil, err)
+	if !w.left {
+		w.grant(nil, err)
+	}
 }
 
 // connect makes one connection, on a goroutine of its own, and gives it to whoever is first in the queue.
@@ -516,15 +526,14 @@ func (c *Conn) cancelDone(err error) {
 	c.Release()
 }
 
-// Sweep closes what has been idle for too long. On the loop of l, every few seconds.
+// Sweep closes what has been idle for too long, and what is idle and too old to be lent. On the loop of l, every few seconds.
 func (l *Local) Sweep() {
 	p := l.pool
-	if p.opts.IdleTimeout <= 0 {
-		return
-	}
-	// The oldest are at the bottom.
-	for len(l.idle) > 0 && l.loop.Now()-l.idle[0].idleAt > int64(p.opts.IdleTimeout) {
-		p.drop(l.idle[0])
+	for i := len(l.idle) - 1; i >= 0; i-- {
+		c := l.idle[i]
+		if p.opts.IdleTimeout > 0 && l.loop.Now()-c.idleAt > int64(p.opts.IdleTimeout) || p.outdated(c) {
+			p.drop(c)
+		}
 	}
 }
 
