@@ -186,6 +186,7 @@ type unit struct {
 	provisional bool   // … but only if the statement succeeds
 	effects     []effect
 	settings    *settings // in force when it began
+	unsettled   bool      // it runs without the session's settings, since it does away with those that can't be made
 	reported    []string  // settings whose new values the server has reported
 	completed   int       // statements of the string that have succeeded
 	rewriting   *rewriting
@@ -230,6 +231,7 @@ type expect struct {
 	swallow   bool         // ours: the client doesn't get it
 	begins    bool         // it belongs to the BEGIN that was held back
 	poison    bool         // it makes a transaction fail that has failed already
+	settles   bool         // it makes the session's settings, without which the unit must not run
 	own       bool         // … but it is part of the unit: if it fails, so does the unit
 	after     bool         // of the question after the query
 	quiet     bool         // exQuery: its ReadyForQuery is kept for the Sync that follows

@@ -32,12 +32,8 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		s.conn.Unnamed = 0 // a Parse drops it even if it fails
 	}
 	s.local.Counters.Errors.Add(1)
-	if s.phase == phaseSettling {
-		// Not the client's statement failed, but one of the settings that it needs.
-		s.settleFailed = true
-		if pg, err := wire.DecodeError(body); err == nil {
-			s.settleError = pg
-		}
+	if e.settles {
+		s.settleRefused(msg)
 		return
 	}
 	if e.after {
@@ -218,7 +214,7 @@ func (s *Session) finish(leftover bool) {
 		}
 	default:
 		s.drop()
-		if leftover || s.inBody > 0 || tx != wire.TxIdle {
+		if leftover || s.inBody > 0 || tx != wire.TxIdle || u.unsettled {
 			s.inBodyDropped = s.inBody > 0
 			c.Discard()
 		} else {

@@ -228,35 +228,6 @@ func (s *Session) granted(c *backend.Conn) {
 	s.settle()
 }
 
-// settle brings a newly granted server connection to the session's state before the unit is sent. It waits
-// for the server's word: if a setting can't be made, what follows must not run under another one.
-func (s *Session) settle() {
-	c := s.conn
-	var sql string
-	if len(c.Prepared) > maxPrepared || len(c.Prepared) > 0 && c.Generation != s.ctxGen {
-		// Too many; or what was prepared before a change of the catalog may not be what this client would get now.
-		sql = "DEALLOCATE ALL;"
-		clear(c.Prepared)
-		c.Unnamed = 0
-	}
-	c.Generation = s.ctxGen
-	if s.readsSequences() && !s.ownsSequences(c) {
-		// Another session's nextval() must not show in this one's currval().
-		sql += "DISCARD SEQUENCES;"
-		s.ownSequences(c)
-	}
-	sql += transition(c, s.set)
-	noteSettings(c, s.set)
-	if sql == "" {
-		s.send()
-		return
-	}
-	s.phase = phaseSettling
-	s.expect(expect{kind: exQuery, swallow: true})
-	s.local.out = wire.AppendQuery(s.local.out[:0], sql)
-	c.Write(s.local.out)
-}
-
 // send writes the unit to the server.
 func (s *Session) send() {
 	u := &s.unit

@@ -10,7 +10,7 @@ func (s *Session) ServerData(p []byte) {
 	if s.ownKey != "" {
 		s.seen() // another connection of the session may be asked next, by who has read what comes now
 	}
-	for len(p) > 0 && s.conn != nil {
+	for len(p) > 0 && s.conn != nil && !s.settleFailed {
 		switch {
 		case s.body > 0: // the rest of a large message
 			n := min(len(p), s.body)
@@ -53,6 +53,10 @@ func (s *Session) ServerData(p []byte) {
 		if s.unitOver {
 			break
 		}
+	}
+	if s.settleFailed {
+		s.settleOver()
+		return
 	}
 	if s.unitOver {
 		s.unitOver = false
@@ -383,7 +387,8 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 	s.pop()
 	if swallow {
 		if s.phase == phaseSettling {
-			s.settled()
+			s.send()
+			s.resume = true // a stream goes on with what the client has sent meanwhile
 		}
 		return
 	}
@@ -425,25 +430,6 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 	}
 	s.open = false
 	s.toClient(msg)
-}
-
-// settled goes on with the unit after the server connection has the session's settings.
-func (s *Session) settled() {
-	if s.settleFailed {
-		s.settleFailed = false
-		err := s.settleError
-		s.settleError = nil
-		c := s.conn
-		s.drop()
-		c.Discard()
-		if err == nil {
-			err = wire.Errorf("XX000", "the session's settings couldn't be made on the server connection")
-		}
-		s.fail(err.WithSeverity("ERROR"))
-	} else {
-		s.send()
-	}
-	s.resume = true // a stream goes on with what the client has sent meanwhile
 }
 
 // noteAnswer remembers where the answer came from.
