@@ -29,7 +29,7 @@ const (
 // AdmitConfig is what an Admitter works with.
 type AdmitConfig struct {
 	AuthType AuthType // default AuthSCRAM
-	// Verifiers is asked for each client; AuthTrust and AuthCert don't need it.
+	// Verifiers is asked for each client. AuthTrust and AuthCert need none; with one, they let in whom it knows.
 	Verifiers auth.Source
 	// TLS is what clients are offered, as it is when they come; nil: nothing.
 	TLS *auth.TLS

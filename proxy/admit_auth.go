@@ -17,8 +17,7 @@ func (a *Admitter) authenticate(ctx context.Context, h *handshake) (auth.Identit
 		}
 	}
 	if a.cfg.AuthType == AuthTrust || a.cfg.AuthType == AuthCert {
-		_, err := h.conn.Write(wire.AppendAuthenticationOk(nil))
-		return auth.Trusted(h.req.user), err
+		return a.letIn(ctx, h)
 	}
 	role, err := a.cfg.Verifiers.Verifier(ctx, h.req.user)
 	if err != nil {
@@ -56,7 +55,30 @@ func (a *Admitter) authenticate(ctx context.Context, h *handshake) (auth.Identit
 	if !role.CanLogin { // only somebody who has the password is told
 		return auth.Identity{}, wire.Fatal("28000", "role \"%s\" is not permitted to log in", h.req.user)
 	}
+	if !role.Identity.IsZero() {
+		id = role.Identity
+	}
 	return id, nil
+}
+
+// letIn lets in who needs no password. Where there is a list of users, it has to be on it, and the password there, if
+// any, is for the servers.
+func (a *Admitter) letIn(ctx context.Context, h *handshake) (auth.Identity, error) {
+	id := auth.Trusted(h.req.user)
+	if a.cfg.Verifiers != nil {
+		role, err := a.cfg.Verifiers.Verifier(ctx, h.req.user)
+		if err != nil {
+			return auth.Identity{}, err
+		}
+		if !role.Exists {
+			return auth.Identity{}, wire.Fatal("28000", "user \"%s\" is not in Freshet's --auth-file", h.req.user)
+		}
+		if !role.Identity.IsZero() {
+			id = role.Identity
+		}
+	}
+	_, err := h.conn.Write(wire.AppendAuthenticationOk(nil))
+	return id, err
 }
 
 // wrongPassword is the same for all who fail, whatever the reason: the hint must not tell one from the other.

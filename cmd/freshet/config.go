@@ -25,6 +25,7 @@ type ServeConfig struct {
 	Replica []string `sep:"none" placeholder:"URL" help:"The same of a replica (repeatable). Roles are discovered: these are where to look."`
 
 	AuthType   string `default:"scram-sha-256" placeholder:"TYPE" help:"How clients prove who they are: scram-sha-256, cert (by their TLS certificate) or trust. Default: ${default}."`
+	AuthFile   string `placeholder:"FILE" help:"Users and their SCRAM secrets or passwords, in the format of PgBouncer's auth_file. Default: they are read from the primary."`
 	MaxClients int    `default:"10000" placeholder:"N" help:"More clients than this get SQLSTATE 53300. Default: ${default}."`
 
 	TLSMode     string `name:"tls-mode" default:"off" placeholder:"MODE" help:"TLS for clients: off, allow, require, or verify-client (and they show a certificate). Default: ${default}."`

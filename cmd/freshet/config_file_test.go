@@ -77,6 +77,7 @@ func TestReload(t *testing.T) {
 		{"what can't change", "primary: postgres://svc:hunter2@db9/app\nl1-size: 1GiB", `keep their values until a restart" flags="[primary l1-size]"`, slog.LevelInfo},
 		{"what a flag has set isn't changed by the file", "primary: " + testURL + "\npool-size: 7", "reload: done", slog.LevelInfo},
 		{"what can", "primary: " + testURL + "\nmax-clients: 7\ndrain-timeout: 1s", `changed="[max-clients drain-timeout]"`, slog.LevelInfo},
+		{"another source of users", "primary: " + testURL + "\nauth-file: /nowhere/x", `keep their values until a restart" flags=[auth-file]`, slog.LevelInfo},
 		{"files that aren't there", "primary: " + testURL + "\nlog-level: debug\ntls-mode: allow\ntls-cert: /nowhere/x\ntls-key: /nowhere/x", "nothing has changed", slog.LevelInfo},
 		{"wrong", "primary: " + testURL + "\nlog-level: debug\npool-wait: 5", "nothing has changed", slog.LevelInfo},
 		{"invalid", "primary: svc:hunter2@db1\nlog-level: debug", "nothing has changed", slog.LevelInfo},

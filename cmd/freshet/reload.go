@@ -15,7 +15,7 @@ import (
 
 // changeable are the flags that can change while running. Those of files are
 // read again, too, when their names are the same.
-var changeable = []string{"log-level", "drain-timeout", "max-clients", "tls-mode", "tls-cert", "tls-key", "tls-client-ca"}
+var changeable = []string{"log-level", "drain-timeout", "max-clients", "tls-mode", "tls-cert", "tls-key", "tls-client-ca", "auth-file"}
 
 // reloader reads the configuration again, on SIGHUP and for RELOAD.
 type reloader struct {
@@ -36,6 +36,10 @@ func (r *reloader) reload() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next, err := r.read()
+	whole := next // with what can't change
+	if (next.AuthFile == "") != (r.running.AuthFile == "") {
+		next.AuthFile = r.running.AuthFile // that decides where verifiers come from; another file is another matter
+	}
 	if err == nil {
 		err = r.server.reconfigure(next, r.log)
 	}
@@ -44,13 +48,12 @@ func (r *reloader) reload() error {
 		return err
 	}
 	r.level.Set(logLevel(next.LogLevel))
-	changed := changes(r.running, next)
-	fixed := slices.DeleteFunc(slices.Clone(changed), func(flag string) bool { return slices.Contains(changeable, flag) })
-	changed = slices.DeleteFunc(changed, func(flag string) bool { return slices.Contains(fixed, flag) })
+	inForce := merge(r.running, next, changeable)
+	changed, fixed := changes(r.running, inForce), changes(inForce, whole)
 	if len(fixed) > 0 {
 		r.log.Warn("reload: these can't change while running, and keep their values until a restart", "flags", fixed)
 	}
-	r.running = merge(r.running, next, changeable)
+	r.running = inForce
 	r.log.Info("reload: done", "config", r.path, "changed", changed, "log_level", next.LogLevel)
 	return nil
 }
@@ -116,7 +119,20 @@ func (i *instance) reconfigure(cfg ServeConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	var users *auth.Userlist
+	if cfg.AuthFile != "" {
+		var warnings []string
+		if users, warnings, err = auth.LoadUserlist(cfg.AuthFile, i.users.Load()); err != nil {
+			return err
+		}
+		for _, w := range warnings {
+			log.Warn(w)
+		}
+		log.Info("users of --auth-file", "file", cfg.AuthFile, "users", users.Len())
+	}
+	// Nothing can fail from here on.
 	i.tls.Store(state)
+	i.users.Store(users)
 	if i.server != nil {
 		i.server.SetMaxClients(cfg.MaxClients)
 	}

@@ -30,7 +30,8 @@ type instance struct {
 	server    *proxy.Server
 	running   atomic.Pointer[proxy.Server] // server, for goroutines that begin before it
 	listeners []net.Listener
-	tls       auth.TLS // for clients
+	tls       auth.TLS        // for clients
+	users     auth.FileSource // of --auth-file
 	reload    atomic.Pointer[func() error]
 	l1        *cache.L1
 	cacheOff  bool
@@ -120,9 +121,16 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 	if t, err := backend.ParseTarget(cfg.Primary); err == nil {
 		i.databases.Get(t.Database())
 	}
-	i.verifiers = auth.NewCatalogSource(auth.CatalogConfig{Nodes: i.serviceConfigs, Timeout: cfg.ConnectTimeout, Logger: log})
+	var verifiers auth.Source
+	switch {
+	case cfg.AuthFile != "":
+		verifiers = &i.users
+	case cfg.AuthType == string(proxy.AuthSCRAM):
+		i.verifiers = auth.NewCatalogSource(auth.CatalogConfig{Nodes: i.serviceConfigs, Timeout: cfg.ConnectTimeout, Logger: log})
+		verifiers = i.verifiers
+	}
 	i.admitter = proxy.NewAdmitter(proxy.AdmitConfig{
-		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: i.verifiers, Nodes: i.targets, TLS: &i.tls,
+		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: verifiers, Nodes: i.targets, TLS: &i.tls,
 		ConnectTimeout: cfg.ConnectTimeout, Logger: log,
 	})
 	i.l1 = cache.NewL1(int64(cfg.L1Size), 0)

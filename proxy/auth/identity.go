@@ -39,6 +39,9 @@ func WithPassword(user, password string) Identity {
 // User is the role's name.
 func (id Identity) User() string { return id.user }
 
+// IsZero reports whether it is nobody's.
+func (id Identity) IsZero() bool { return id == Identity{} }
+
 // Trusted reports whether nothing is known by which to prove the identity to a server.
 func (id Identity) Trusted() bool { return id.secret == nil }
 

@@ -102,8 +102,8 @@ func (c *Client) Final(serverFirst []byte) ([]byte, error) {
 	if s := c.id.secret.open(); s.keys {
 		if s.salt != string(salt) || s.iterations != int(iterations) {
 			return nil, wire.Fatal("28P01", "password authentication failed for user \"%s\"", c.id.user).
-				WithDetail("The server holds another password than when this client logged in.").
-				WithHint("Connect again with the current password.")
+				WithDetail("The server holds another SCRAM secret than the one by which this client's password was checked.").
+				WithHint("Connect again with the current password. Where Freshet has an --auth-file, that has to hold the server's secret, or the password.")
 		}
 		clientKey, serverKey = s.clientKey, s.serverKey
 	} else if iterations > MaxIterations {

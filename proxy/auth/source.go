@@ -10,6 +10,9 @@ type Role struct {
 	Verifier Verifier
 	Unusable error
 	CanLogin bool
+	// Identity is what to log in to servers with, where the source knows more than a client's proof teaches: the password
+	// itself. Zero: what the proof teaches.
+	Identity Identity
 	// Iterations is the count that new passwords get in this cluster; 0: not known. A role that doesn't exist is given it,
 	// so as not to stand out.
 	Iterations int

@@ -38,6 +38,9 @@ type verifier struct {
 	serverKey  [keyLen]byte
 }
 
+// scramPrefix is how a stored SCRAM secret begins.
+const scramPrefix = "SCRAM-SHA-256$"
+
 // ParseVerifier reads what pg_authid.rolpassword holds: SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>. The
 // errors are ErrNoPassword (empty), ErrMD5 and ErrVerifier; none of them quotes its input.
 func ParseVerifier(stored string) (Verifier, error) {
@@ -47,7 +50,7 @@ func ParseVerifier(stored string) (Verifier, error) {
 	if isMD5(stored) {
 		return Verifier{}, ErrMD5
 	}
-	rest, ok := strings.CutPrefix(stored, "SCRAM-SHA-256$")
+	rest, ok := strings.CutPrefix(stored, scramPrefix)
 	if !ok {
 		return Verifier{}, ErrVerifier
 	}
