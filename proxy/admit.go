@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet/freshet/proxy/auth"
@@ -61,6 +62,7 @@ type Admitter struct {
 	cfg      AdmitConfig
 	mock     *auth.Mock
 	welcomes *welcomes
+	server   atomic.Pointer[Server] // whose clients these are; nil: nobody's, as in tests
 	close    sync.Once
 }
 
@@ -115,6 +117,8 @@ type Admitted struct {
 	Welcome []wire.ParamStatus
 	// Unreported are settings that the server was asked for on that occasion, since it doesn't report them. They aren't for the client.
 	Unreported []wire.ParamStatus
+	// seated: the client has a seat of the server's, and has to leave it.
+	seated bool
 	// Cancel is a request to cancel. Then only it and Conn are set, and the caller closes Conn, once the request has been
 	// dealt with, without having written anything.
 	Cancel *CancelRequest
@@ -171,6 +175,7 @@ type handshake struct {
 	local  bool                 // over a Unix socket
 	tls    *auth.TLSState       // what there is for this client
 	secure *tls.ConnectionState // what there came to be; nil: no encryption
+	seated bool                 // has taken a seat
 	// begun: a startup message was understood, so that errors can be put in words.
 	begun bool
 }
@@ -199,6 +204,9 @@ func (a *Admitter) Admit(ctx context.Context, conn net.Conn) (*Admitted, error) 
 		if err = conn.SetDeadline(time.Time{}); err == nil {
 			return admitted, nil
 		}
+	}
+	if h.seated {
+		a.server.Load().leaveSeat()
 	}
 	refusal := &Refusal{User: h.req.user, Database: h.req.database, Err: err}
 	if ctx.Err() != nil {
@@ -264,6 +272,13 @@ func (a *Admitter) admit(ctx context.Context, h *handshake) (*Admitted, error) {
 	if err := h.checkTLS(); err != nil {
 		return nil, err
 	}
+	console := h.req.database == a.cfg.Console && a.cfg.Console != ""
+	if s := a.server.Load(); s != nil && !console { // who wants to see why it is full isn't kept out by that
+		if err := s.takeSeat(); err != nil {
+			return nil, err
+		}
+		h.seated = true
+	}
 	id, err := a.authenticate(ctx, h)
 	if err != nil {
 		return nil, err
@@ -278,8 +293,8 @@ func (a *Admitter) admit(ctx context.Context, h *handshake) (*Admitted, error) {
 	if h.secure != nil {
 		admitted.TLS = tls.VersionName(h.secure.Version) + "/" + tls.CipherSuiteName(h.secure.CipherSuite)
 	}
-	if h.req.database != a.cfg.Console || a.cfg.Console == "" {
-		if admitted.Welcome, err = a.welcomes.get(ctx, id, &h.req); err == nil {
+	if !console {
+		if admitted.Welcome, err = a.welcome(ctx, id, &h.req); err == nil {
 			admitted.Welcome, admitted.Unreported = splitWelcome(admitted.Welcome)
 		} else {
 			return nil, err
@@ -289,6 +304,7 @@ func (a *Admitter) admit(ctx context.Context, h *handshake) (*Admitted, error) {
 	if admitted.Params, err = h.req.settings(); err != nil {
 		return nil, err
 	}
+	admitted.seated = h.seated
 	admitted.Leftover = append([]byte(nil), h.r.Leftover()...)
 	return admitted, nil
 }

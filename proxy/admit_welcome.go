@@ -120,10 +120,28 @@ func keyOf(q *startupRequest) welcomeKey {
 	return welcomeKey(h.Sum(nil))
 }
 
-// logIn asks the nodes in their order. The first that is up and accepts connections decides.
+// codeFull is the SQLSTATE of a server, a role or a database that has as many connections as it may have.
+const codeFull = "53300"
+
+// welcome is welcomes.get, except for a client who can't be welcomed by a server since that has no connection left. It
+// may well be that Freshet's own pools have them all, and then they are there to serve it: it is given the welcome of
+// whoever came last with the same database, user and parameters.
+func (a *Admitter) welcome(ctx context.Context, id auth.Identity, q *startupRequest) ([]wire.ParamStatus, error) {
+	params, err := a.welcomes.get(ctx, id, q)
+	var e *wire.Error
+	if errors.As(err, &e) && e.Code == codeFull {
+		last, known := a.welcomes.kept.Get(keyOf(q))
+		if s := a.server.Load(); known && s != nil && s.hasServers(q.database, q.user) {
+			return slices.Clone(last.params), nil
+		}
+	}
+	return params, err
+}
+
+// logIn asks the nodes in their order. The first that is up and has room decides.
 func (w *welcomes) logIn(id auth.Identity, q *startupRequest) ([]wire.ParamStatus, error) {
 	var failed []string
-	var starting *wire.Error
+	var starting, full *wire.Error
 	for _, node := range w.nodes() {
 		login, err := backend.Connect(w.life, backend.ConnectConfig{
 			Target: node, Database: q.database, Identity: id, Params: q.raw(), Timeout: w.connectTimeout,
@@ -134,13 +152,25 @@ func (w *welcomes) logIn(id auth.Identity, q *startupRequest) ([]wire.ParamStatu
 			login.Conn.SetDeadline(time.Now().Add(w.connectTimeout))
 			login.Conn.Write(wire.AppendTerminate(nil))
 			login.Conn.Close()
+			if full != nil {
+				// A replica has room: its welcome is the primary's but for this.
+				for i := range params {
+					if params[i].Name == "in_hot_standby" {
+						params[i].Value = "off"
+					}
+				}
+			}
 			return params, nil
 		}
 		var e *wire.Error
 		switch {
 		case w.life.Err() != nil:
 			return nil, errWelcomesClosed
-		case errors.As(err, &e) && !notUp(e.Code):
+		case errors.As(err, &e) && e.Code == codeFull:
+			if full == nil {
+				full = e
+			}
+		case e != nil && !notUp(e.Code):
 			return nil, e
 		case e != nil && starting == nil:
 			starting = e
@@ -151,6 +181,9 @@ func (w *welcomes) logIn(id auth.Identity, q *startupRequest) ([]wire.ParamStatu
 	}
 	if len(failed) == 0 {
 		return nil, wire.Fatal("57P03", "no server is known yet").WithHint("Try again.")
+	}
+	if full != nil {
+		return nil, full
 	}
 	if starting == nil {
 		starting = wire.Fatal("57P03", "no server can be reached")

@@ -26,6 +26,7 @@ type client struct {
 	user     string
 	database string
 	identity auth.Identity
+	seated   bool // has a seat to leave (Server.takeSeat)
 
 	conn    *shard.Conn // client <-> proxy
 	session *Session
@@ -45,7 +46,7 @@ type nodePool struct {
 }
 
 func newClient(s *Server, shardIndex int, a *Admitted) *client {
-	c := &client{srv: s, shard: shardIndex, loop: s.loops[shardIndex], user: a.User, database: a.Database, identity: a.Identity}
+	c := &client{srv: s, shard: shardIndex, loop: s.loops[shardIndex], user: a.User, database: a.Database, identity: a.Identity, seated: a.seated}
 	size := 4
 	if a.Protocol >= protocol32 {
 		size = 32

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -48,7 +47,8 @@ type Server struct {
 	targets map[*topology.Node]backend.Target
 
 	clients    atomic.Int64 // admitted or being admitted
-	maxClients atomic.Int64 // more are refused
+	seats      atomic.Int64 // those of them that have a seat
+	maxClients atomic.Int64 // how many seats there are
 	nextPID    atomic.Uint32
 
 	mu struct {
@@ -78,6 +78,7 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, targets: map[*topology.Node]backend.Target{}}
 	s.SetMaxClients(cfg.MaxClients)
+	cfg.Admitter.server.Store(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background()) // ended by Shutdown
 	s.mu.pools = map[poolKey]*backend.Pool{}
 	s.mu.sessions = map[uint32]*client{}
@@ -203,6 +204,11 @@ func (s *Server) Serve(ln net.Listener) error {
 			conn.Close()
 			return nil
 		}
+		if s.crowdedLocked() {
+			s.mu.Unlock()
+			conn.Close()
+			continue
+		}
 		s.mu.pending[conn] = struct{}{}
 		s.admitting.Add(1)
 		s.mu.Unlock()
@@ -216,7 +222,7 @@ const admissionTimeout = 60 * time.Second
 // admit does what comes before a client's session, on a goroutine of its own.
 func (s *Server) admit(conn net.Conn) {
 	defer s.admitting.Done()
-	n := s.clients.Add(1)
+	s.clients.Add(1)
 	handed := false
 	defer func() {
 		s.mu.Lock()
@@ -240,11 +246,6 @@ func (s *Server) admit(conn net.Conn) {
 	if a.Cancel != nil {
 		s.cancelRequest(a.Cancel.PID, a.Cancel.Secret)
 		a.Conn.Close()
-		return
-	}
-	// Only now, since a CancelRequest has to get through however many there are.
-	if most := s.maxClients.Load(); n > most {
-		refuse(a.Conn, wire.Fatal("53300", "sorry, too many clients already").WithHint("Freshet's --max-clients is %d.", most))
 		return
 	}
 	db := s.cfg.Databases.Get(a.Database)
@@ -282,6 +283,9 @@ func (s *Server) gone(c *client) {
 	delete(s.mu.sessions, c.pid)
 	s.mu.Unlock()
 	s.locals[c.shard].Counters.Clients.Add(-1)
+	if c.seated {
+		s.leaveSeat()
+	}
 	s.clients.Add(-1)
 }
 
@@ -347,14 +351,6 @@ func (s *Server) drain(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// SetMaxClients changes Config.MaxClients. Those who are in stay. Safe for concurrent use.
-func (s *Server) SetMaxClients(n int) {
-	if n <= 0 {
-		n = math.MaxInt
-	}
-	s.maxClients.Store(int64(n))
 }
 
 // LowerFloors brings the floors of all sessions back to lsn: after a failover that lost what was beyond it.
