@@ -89,6 +89,7 @@ func (c *client) start(a *Admitted, db *Database) {
 		}
 	}
 	s.mu.sessions[c.pid] = c
+	session.pid = c.pid
 	stopping := s.mu.stopping
 	s.mu.Unlock()
 	var out []byte
@@ -199,6 +200,12 @@ func (c *client) Leave(*Session) {
 func (c *client) Plan(s *Session, req PlanRequest) {
 	c.srv.planner.submit(s.db, req, func(p *router.Plan) {
 		c.post(func() { s.Planned(req, p) })
+	})
+}
+
+func (c *client) Judge(s *Session, ran []PlanRequest) {
+	c.srv.planner.judge(s.db, ran, func(binds string) {
+		c.post(func() { s.Judged(len(ran), binds) })
 	})
 }
 

@@ -82,6 +82,7 @@ func (d *Databases) Get(name string) *Database {
 		Logger:   log,
 	})
 	r.Catalog = r.watcher.Current
+	r.CatalogCheckedAt, r.CatalogHurry = r.watcher.CheckedAt, r.watcher.Hurry
 	r.Planner = router.NewPlanner(r.watcher.Current)
 	d.mu.byName[name] = r
 	if d.mu.closed {

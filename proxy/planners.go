@@ -26,6 +26,9 @@ type planJob struct {
 	db   *Database
 	req  PlanRequest
 	done func(*router.Plan)
+
+	judge  []PlanRequest // instead of req: what do these leave behind?
+	judged func(binds string)
 }
 
 func newPlanners(n int) *planners {
@@ -43,8 +46,25 @@ func newPlanners(n int) *planners {
 func (p *planners) submit(db *Database, req PlanRequest, done func(*router.Plan)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.queue = append(p.mu.queue, planJob{db, req, done})
+	p.mu.queue = append(p.mu.queue, planJob{db: db, req: req, done: done})
 	p.mu.cond.Signal()
+}
+
+// judge tells what statements leave behind on their connection, by the current catalog. It never blocks; done is called on another goroutine.
+func (p *planners) judge(db *Database, ran []PlanRequest, done func(binds string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.queue = append(p.mu.queue, planJob{db: db, judge: ran, judged: done})
+	p.mu.cond.Signal()
+}
+
+func leftBehind(db *Database, ran []PlanRequest) string {
+	for _, req := range ran {
+		if p := db.Planner.Plan(req.Text, req.Context); p.Binds != "" && p.Kind != router.KindInvalid {
+			return p.Binds
+		}
+	}
+	return ""
 }
 
 func (p *planners) run() {
@@ -62,6 +82,10 @@ func (p *planners) run() {
 		p.mu.queue[0] = planJob{}
 		p.mu.queue = p.mu.queue[1:]
 		p.mu.Unlock()
+		if job.judged != nil {
+			job.judged(leftBehind(job.db, job.judge))
+			continue
+		}
 		job.done(p.plan(job.db, job.req))
 	}
 }

@@ -38,6 +38,8 @@ type Env interface {
 	Waker(s *Session, number uint64) func()
 	// WakeIn leads to Woken with the same number after d.
 	WakeIn(s *Session, d time.Duration, number uint64)
+	// Judge plans statements again, by the catalog as it is known now; Judged follows.
+	Judge(s *Session, ran []PlanRequest)
 	// Ended says that the session is over and holds nothing any more.
 	Ended(s *Session)
 }
@@ -84,6 +86,7 @@ type Session struct {
 	local  *ShardLocal
 	db     *Database
 	user   string
+	pid    uint32 // by which the client knows its session
 
 	phase phase
 	in    []byte // bytes of the client that wait for their turn
@@ -121,6 +124,8 @@ type Session struct {
 	ctxOK      bool
 
 	bound string // why the session keeps its server connection; "": it doesn't
+
+	ddl ddlWindow // see session_ddl.go
 
 	// See session_sequence.go.
 	seqUser    bool         // relies on the sequence state of earlier statements

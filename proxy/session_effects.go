@@ -68,6 +68,7 @@ func (s *Session) discardAll() {
 	s.conn.Unnamed = 0
 	s.conn.SequenceOwner = nil
 	s.bound = ""
+	s.ddl = ddlWindow{}
 	s.seqUser = false
 }
 
@@ -90,7 +91,7 @@ func (s *Session) unitSettled(status byte) {
 		return
 	}
 	noteSettings(s.conn, s.set)
-	if u.failed || status == wire.TxFailed || s.bound != "" {
+	if u.failed || status == wire.TxFailed || s.bound != "" && s.bound != boundByDDL {
 		return
 	}
 	for _, name := range u.reported {

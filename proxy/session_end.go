@@ -206,6 +206,9 @@ func (s *Session) finish(leftover bool) {
 		s.pump()
 		return
 	}
+	if tx == wire.TxIdle {
+		s.ddlOver()
+	}
 	switch {
 	case tx != wire.TxIdle && !u.leaves || s.bound != "":
 		if s.inBody > 0 {

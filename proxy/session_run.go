@@ -14,7 +14,7 @@ import (
 // bind ties the session to one primary connection: from here on nothing about its server-side state is
 // assumed. The first reason stays.
 func (s *Session) bind(why string) {
-	if s.bound == "" {
+	if s.bound == "" || s.bound == boundByDDL && why != boundByDDL {
 		s.bound = why
 		s.local.Counters.Bound.Add(1)
 	}
@@ -23,7 +23,7 @@ func (s *Session) bind(why string) {
 // run sends the unit in hand, whose bytes are held, to a server.
 func (s *Session) run() {
 	u := &s.unit
-	if u.binds != "" && s.bound == "" {
+	if u.binds != "" && (s.bound == "" || s.bound == boundByDDL) {
 		s.bind(u.binds)
 		u.provisional = u.plan != nil && u.plan.Kind == router.KindInvalid && s.tx == wire.TxIdle
 	}
@@ -76,6 +76,10 @@ func (s *Session) awaitNode() bool {
 
 // Woken follows WakeIn.
 func (s *Session) Woken(number uint64) {
+	if s.phase == phaseIdle {
+		s.ddlIdle()
+		return
+	}
 	if s.phase != phaseAwaiting || number != s.unit.number {
 		return
 	}
@@ -238,6 +242,7 @@ func (s *Session) send() {
 	if s.leavesSequences() {
 		s.ownSequences(c)
 	}
+	s.ddlNote()
 	if u.writes && !s.wrote && !s.onReplica {
 		s.wrote = true
 		s.cons.WriteBegan()

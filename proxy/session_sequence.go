@@ -47,6 +47,9 @@ func (s *Session) readsSequences() bool {
 // leavesSequences says whether the unit may change sequence state.
 func (s *Session) leavesSequences() bool {
 	u := &s.unit
+	if s.bound == boundByDDL && u.writes {
+		return true // its tables may be too new for the plan
+	}
 	for _, e := range u.effects {
 		p := e.plan
 		if p.LeavesSequenceState || p.Writes && p.Kind != router.KindWrite && p.Kind != router.KindRead {

@@ -219,7 +219,7 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		return
 	case wire.MsgNotificationResponse:
 		if s.bound != "" {
-			s.toClientQuietly(msg)
+			s.notification(msg)
 		}
 		return
 	}
@@ -403,6 +403,7 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 	s.serverTx = msg[wire.HeaderLen]
 	status := s.shownStatus(s.serverTx)
 	s.unitSettled(status)
+	s.ddlSettled(s.tx != wire.TxIdle && status == wire.TxIdle)
 	if s.tx != wire.TxIdle && status == wire.TxIdle {
 		s.txEnded()
 	}

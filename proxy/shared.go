@@ -44,6 +44,9 @@ type Database struct {
 	Plans   *router.PlanCache
 	Planner *router.Planner
 	Catalog func() *catalog.Snapshot // nil as long as nothing is known
+	// CatalogCheckedAt is when (unix nanoseconds) the last look was begun that Catalog is as true as. CatalogHurry asks for another look soon.
+	CatalogCheckedAt func() int64
+	CatalogHurry     func()
 
 	sequenceHabits sync.Map // by user: *atomic.Bool, see session_sequence.go
 }

@@ -131,6 +131,8 @@ type Plan struct {
 	// Binds: the statement leaves state on its server connection that isn't tracked; the value says which. Empty: it
 	// doesn't.
 	Binds string
+	// DDL: the statement changes the catalog, by which others are planned.
+	DDL bool
 	// Unbinds: DISCARD ALL: the connection's session state is gone.
 	Unbinds bool
 	// Relations are the OIDs of every relation with storage that the answer depends on, sorted, without duplicates:

@@ -109,6 +109,7 @@ func (p *Plan) include(part *Plan) {
 		p.Binds = part.Binds
 	}
 	p.Unbinds = p.Unbinds || part.Unbinds
+	p.DDL = p.DDL || part.DDL
 	p.ReadsSequenceState = p.ReadsSequenceState || part.ReadsSequenceState
 	p.LeavesSequenceState = p.LeavesSequenceState || part.LeavesSequenceState
 }

@@ -60,6 +60,7 @@ func (st *statement) one(n *pg.Node, text string) *Plan {
 	}
 	if plainUtility(n) {
 		p := st.utility(n, KindUtility)
+		p.DDL = changesCatalog(n)
 		if st.j != nil {
 			// For DDL; of the others few are frequent, and event triggers are rare.
 			c := closure{j: st.j}
@@ -103,6 +104,18 @@ func plainUtility(n *pg.Node) bool {
 		return true
 	}
 	return false
+}
+
+// changesCatalog tells whether a plain utility statement changes what the catalog says of the database.
+func changesCatalog(n *pg.Node) bool {
+	switch n.Node.(type) {
+	case *pg.Node_CallStmt, *pg.Node_NotifyStmt, *pg.Node_UnlistenStmt, *pg.Node_LockStmt, *pg.Node_ConstraintsSetStmt,
+		*pg.Node_VacuumStmt, *pg.Node_ClusterStmt, *pg.Node_ReindexStmt, *pg.Node_CheckPointStmt, *pg.Node_RefreshMatViewStmt,
+		*pg.Node_CreatedbStmt, *pg.Node_DropdbStmt, *pg.Node_AlterSystemStmt, *pg.Node_CreateTableSpaceStmt, *pg.Node_DropTableSpaceStmt,
+		*pg.Node_CreatePublicationStmt, *pg.Node_AlterPublicationStmt, *pg.Node_CommentStmt:
+		return false
+	}
+	return true
 }
 
 const catalogUnknown = "the catalog isn't known yet"

@@ -34,6 +34,7 @@ type Watcher struct {
 	current   atomic.Pointer[Snapshot]
 	checkedAt atomic.Int64
 	problem   atomic.Pointer[string]
+	hurried   atomic.Bool
 }
 
 // NewWatcher returns a watcher that has no snapshot yet. Run makes it watch.
@@ -72,6 +73,23 @@ func (w *Watcher) Poke() {
 	default:
 	}
 }
+
+// Hurry is Poke for those who come often: it makes the watcher look soon, and doesn't add looks to those that are due in a moment.
+func (w *Watcher) Hurry() {
+	if time.Now().UnixNano()-w.checkedAt.Load() > int64(hurryPause) {
+		w.Poke()
+		return
+	}
+	if w.hurried.CompareAndSwap(false, true) {
+		time.AfterFunc(hurryPause, func() {
+			w.hurried.Store(false)
+			w.Poke()
+		})
+	}
+}
+
+// hurryPause is between two looks that Hurry has asked for: a look costs the server some milliseconds.
+const hurryPause = 100 * time.Millisecond
 
 // Run watches until ctx ends, over all errors, and returns the context's error. The current snapshot stays when the
 // database can't be reached.

@@ -1,0 +1,162 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+)
+
+// What a statement may leave behind on its server connection is known from the catalog, which is read again some time after a change. A
+// session that has changed it itself goes on at once, and may use what isn't known yet: a function that makes temporary tables, a trigger in C, a
+// column whose default calls nextval(). So it keeps its server connection from its DDL on, until the catalog has been read again. What it has run
+// meanwhile is then judged once more, and only if nothing was left behind does the connection go back.
+
+// boundByDDL is why a session is bound in the meantime.
+const boundByDDL = "DDL, until the catalog has been read again"
+
+const (
+	ddlLook      = 25 * time.Millisecond // how often an idle session looks whether the catalog has been read
+	maxRejudged  = 100                   // statements; a session that has run more stays bound
+	maxRejudgedB = 64 << 10              // bytes of them
+)
+
+// ddlWindow is the time from a session's DDL on, until the catalog is known again.
+type ddlWindow struct {
+	since   int64 // unix nanoseconds; when the last DDL ended; 0: there is no window
+	ran     []ranStatement
+	bytes   int
+	overrun bool
+	judging bool
+}
+
+// ranStatement is a statement with what its names' meaning depends on besides the catalog.
+type ranStatement struct {
+	text    string
+	params  []uint32
+	role    string
+	path    string
+	pathSet bool
+}
+
+// ddlSettled is called when a unit is over: has it changed the catalog? committed: it has ended a transaction.
+func (s *Session) ddlSettled(committed bool) {
+	if s.ddl.since != 0 {
+		if s.bound == "" {
+			s.bound = boundByDDL // what it was bound for has failed
+		}
+		if committed {
+			s.ddl.since = s.env.Now() // only now others see it
+		}
+	}
+	if s.unit.failed {
+		return
+	}
+	for _, e := range s.unit.effects {
+		if e.plan.DDL {
+			s.ddl.since = s.env.Now()
+			s.ddl.judging = false // what is being judged is so by a catalog that is too old
+			if s.db.CatalogHurry != nil {
+				s.db.CatalogHurry()
+			}
+			if s.bound == "" {
+				s.bind(boundByDDL)
+			}
+			return
+		}
+	}
+}
+
+// ddlNote remembers what the unit runs, to be judged again.
+func (s *Session) ddlNote() {
+	u := &s.unit
+	if s.bound != boundByDDL || s.ddl.overrun {
+		return
+	}
+	note := func(text string, params []uint32) {
+		w := &s.ddl
+		w.bytes += len(text)
+		if len(w.ran) >= maxRejudged || w.bytes > maxRejudgedB {
+			w.ran, w.overrun = nil, true
+			return
+		}
+		r := ranStatement{text: text, params: params, role: s.role()}
+		r.path, r.pathSet = s.set.value("search_path")
+		w.ran = append(w.ran, r)
+	}
+	switch {
+	case u.streaming, u.simple && len(u.buf) == 0:
+		s.ddl.overrun = true
+	case u.simple && u.buf[0] == wire.MsgQuery:
+		if p := u.plan; p != nil && p.DDL && p.Kind == router.KindUtility {
+			return // of itself it leaves nothing behind
+		}
+		note(string(queryText(u.buf)), nil)
+	case u.simple:
+		s.ddl.overrun = true // a function call message
+	default:
+		for i := range u.steps {
+			if st := &u.steps[i]; st.typ == wire.MsgExecute && st.st != nil {
+				note(st.st.text, st.st.params)
+			}
+		}
+	}
+}
+
+// ddlOver ends the window when it is time. It is called between two units, outside of transactions; the connection stays the session's unless
+// it returns true.
+func (s *Session) ddlOver() bool {
+	if s.bound != boundByDDL || s.ddl.judging {
+		return false
+	}
+	switch {
+	case s.ddl.overrun:
+		s.bound = "statements that ran right after DDL"
+	case s.db.CatalogCheckedAt() <= s.ddl.since:
+		s.env.WakeIn(s, ddlLook, s.unit.number)
+	case len(s.ddl.ran) == 0:
+		s.ddl, s.bound = ddlWindow{}, ""
+		return true
+	default:
+		s.ddl.judging = true
+		s.env.Judge(s, s.ddlRequests())
+	}
+	return false
+}
+
+func (s *Session) ddlRequests() []PlanRequest {
+	snap := s.db.Catalog()
+	reqs := make([]PlanRequest, len(s.ddl.ran))
+	for i, r := range s.ddl.ran {
+		reqs[i] = PlanRequest{Text: r.text, Context: router.Context{
+			Role: r.role, ParamTypes: r.params, SearchPath: snap.EffectiveSearchPath(s.user, r.role, r.path, r.pathSet),
+		}}
+	}
+	return reqs
+}
+
+// Judged follows Judge: what the statements leave behind, "" if nothing.
+func (s *Session) Judged(ran int, binds string) {
+	if s.bound != boundByDDL || !s.ddl.judging {
+		return
+	}
+	s.ddl.judging = false
+	if binds != "" {
+		s.bound = binds
+		return
+	}
+	if s.ddl.ran = s.ddl.ran[ran:]; len(s.ddl.ran) == 0 {
+		s.ddl.ran = nil
+	}
+	s.ddlIdle()
+}
+
+// ddlIdle gives the connection of an idle session back when the window is over.
+func (s *Session) ddlIdle() {
+	if s.phase != phaseIdle || s.tx != wire.TxIdle || s.conn == nil || !s.ddlOver() {
+		return
+	}
+	c := s.conn
+	s.drop()
+	c.Release()
+}
