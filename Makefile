@@ -6,7 +6,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 30s
 
 # Whether a file is up to date is for go to know.
-.PHONY: help deps build demo test race regress bench microbench lint fuzz ci clean
+.PHONY: help deps build demo test race regress clients bench microbench lint fuzz ci clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,6 +30,10 @@ race: deps ## the same with the race detector
 regress: deps build ## PostgreSQL's own test suites, direct and through Freshet (ARGS='--suites regress boolean')
 	$(GO) build -trimpath -o bin/ ./bench/regress
 	bin/regress --page docs/COMPATIBILITY.md $(ARGS)
+
+clients: deps build ## a program with each widely used Postgres client, direct and through Freshet (ARGS=pgx)
+	$(GO) build -trimpath -o bin/ ./bench/clients
+	bin/clients $(ARGS)
 
 bench: ## Freshet beside Postgres and PgBouncer, into docs/ (ARGS='--rounds 1 --time 1s --out ""')
 	@.ci/deps --bench

@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"bench":            {"bench/cluster"}, // drives the binary from outside
 	"bench/cluster":    {},
 	"bench/check":      {"bench/cluster"},
+	"bench/clients":    {"bench/cluster", "bench/rig"},
 	"bench/compare":    {"bench/cluster"},
 	"bench/regress":    {"bench/cluster", "bench/rig"},
 	"bench/rig":        {"bench/cluster"},
