@@ -58,7 +58,7 @@ func TestDefaults(t *testing.T) {
 	got := DefaultServeConfig()
 	want := ServeConfig{
 		Listen: []string{"127.0.0.1:6432"}, HTTP: "127.0.0.1:6480",
-		AuthType: "scram-sha-256", MaxClients: 10000,
+		AuthType: "scram-sha-256", MaxClients: 10000, TLSMode: "off", Consistency: "session",
 		PoolSize: 20, PoolWait: 5 * time.Second, ConnectTimeout: 5 * time.Second,
 		ServerLifetime: time.Hour, ServerIdleTimeout: 10 * time.Minute,
 		RYWWindow: 10 * time.Second, RYWRelease: "caught-up", MaxStaleness: 2 * time.Second, Balance: "least-outstanding",
@@ -89,6 +89,7 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 		"auth-type": "trust", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "connect-timeout": "8ms",
 		"server-lifetime": "2h", "server-idle-timeout": "3h", "consistency": "strong", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
 		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "slot": "s", "publication": "p",
+		"auth-file": "f", "tls-mode": "allow", "tls-cert": "c", "tls-key": "k", "tls-client-ca": "a",
 		"log-format": "json", "log-level": "debug", "drain-timeout": "4s", "shards": "3",
 	}
 	typ := reflect.TypeFor[ServeConfig]()
