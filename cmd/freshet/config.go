@@ -18,8 +18,10 @@ import (
 //
 // It prints without passwords.
 type ServeConfig struct {
-	Listen []string `default:"127.0.0.1:6432" sep:"none" placeholder:"HOST:PORT" help:"Address for clients (repeatable). Default: ${default}."`
-	HTTP   string   `name:"http" default:"127.0.0.1:6480" placeholder:"HOST:PORT" help:"Address of metrics and health; empty: none. Default: ${default}."`
+	Listen        []string `default:"127.0.0.1:6432" sep:"none" placeholder:"HOST:PORT" help:"Address for clients (repeatable). Default: ${default}."`
+	UnixSocketDir string   `placeholder:"DIR" help:"Folder for a Unix socket beside each port of --listen. Default: none."`
+
+	HTTP string `name:"http" default:"127.0.0.1:6480" placeholder:"HOST:PORT" help:"Address of metrics and health; empty: none. Default: ${default}."`
 
 	Primary string   `placeholder:"URL" help:"Service URL of the primary: postgres://user:password@host:port/database?sslmode=…"`
 	Replica []string `sep:"none" placeholder:"URL" help:"The same of a replica (repeatable). Roles are discovered: these are where to look."`

@@ -215,6 +215,7 @@ func TestValidate(t *testing.T) {
 		{func(c *ServeConfig) { c.Listen = nil }, "--listen: at least one address"},
 		{func(c *ServeConfig) { c.Listen = []string{"localhost"} }, `--listen: "localhost" isn't an address`},
 		{func(c *ServeConfig) { c.Listen = []string{":70000"} }, `--listen: ":70000" isn't an address`},
+		{func(c *ServeConfig) { c.UnixSocketDir = "x" }, `--unix-socket-dir: "x" isn't an absolute path`},
 		{func(c *ServeConfig) { c.HTTP = "x:y" }, `--http: "x:y" isn't an address`},
 		{func(c *ServeConfig) { c.Primary = "db1:5432" }, "--primary isn't a URL of the form"},
 		{func(c *ServeConfig) { c.Primary = "host=db1 password=hunter2" }, "--primary isn't a URL of the form"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,6 +31,9 @@ func (c ServeConfig) Validate() error {
 	}
 	for _, addr := range c.Listen {
 		v.address("listen", addr)
+	}
+	if c.UnixSocketDir != "" && !filepath.IsAbs(c.UnixSocketDir) {
+		v.add("--unix-socket-dir: %q isn't an absolute path", c.UnixSocketDir)
 	}
 	if c.HTTP != "" {
 		v.address("http", c.HTTP)

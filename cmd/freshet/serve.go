@@ -73,12 +73,8 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 			}
 		}()
 	}
-	for _, addr := range cfg.Listen {
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			return nil, fmt.Errorf("--listen %s: %w", addr, err)
-		}
-		i.listeners = append(i.listeners, ln)
+	if i.listeners, err = listen(cfg); err != nil {
+		return nil, err
 	}
 	balance, err := topology.ParseBalance(cfg.Balance)
 	if err != nil {
