@@ -81,7 +81,7 @@ func listenUnix(dir string, port int) (*unixListener, error) {
 		l.UnixListener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	}
 	if err == nil {
-		l.SetUnlinkOnClose(false) // Close does, under the lock
+		l.SetUnlinkOnClose(false)                    // Close does, under the lock
 		if err = os.Chmod(path, 0o777); err == nil { // who may connect is decided by authentication, as in Postgres
 			_, err = fmt.Fprintf(lock, "%d\n\n%d\n%d\n%s\n", os.Getpid(), time.Now().Unix(), port, dir)
 		}
