@@ -59,6 +59,10 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		return
 	}
 	u.failed = true
+	if e.kind == exBind && string(code) == "0A000" && e.step < len(u.steps) && u.steps[e.step].st != nil {
+		// "cached plan must not change result type": clients prepare anew after it, and must not get the same again.
+		s.shared.Statements.retire(u.steps[e.step].st)
+	}
 	if e.kind == exParse && e.registers && e.st.name == "" {
 		s.unnamed = nil // a Parse drops it even if it fails
 	}

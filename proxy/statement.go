@@ -107,6 +107,20 @@ func (s *statements) release(st *statement) {
 	}
 }
 
+// retire has the next Parse of the statement's text make a new statement, while those who have this one keep it: what is prepared by its name
+// on a server connection doesn't suit the catalog any more.
+func (s *statements) retire(st *statement) {
+	if st.name == "" {
+		return
+	}
+	key := statementKey([]byte(st.text), st.oids)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in := s.mu.byKey[string(key)]; in != nil && in.statement == st {
+		delete(s.mu.byKey, string(key))
+	}
+}
+
 // retain adds a use of a statement that is in use.
 func (s *statements) retain(st *statement) {
 	if st == nil || st.name == "" {
