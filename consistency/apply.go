@@ -54,6 +54,8 @@ func (t *Table) Apply(c Commit) Seq {
 		}
 	}
 	if c.Catalog {
+		t.mu.ring.fence()
+		t.catalog.Store(uint64(seq))
 		t.global.seq.Store(uint64(seq))
 	}
 	t.applied.Store(uint64(seq))
@@ -90,6 +92,7 @@ func (t *Table) gapLocked() {
 	for _, r := range t.mu.relations {
 		r.covered.Store(false)
 	}
+	t.catalog.Store(uint64(seq))
 	t.global.seq.Store(uint64(seq))
 	t.applied.Store(uint64(seq))
 	t.timeline.Store(0)

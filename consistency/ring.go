@@ -16,13 +16,13 @@ type ring struct {
 	last    Seq         // the newest applied, remembered or not
 	maxXID  uint64      // of all up to last, and of those that were never seen
 	maxEnd  LSN         // likewise
-	pseudos []Seq       // the remembered pseudo-commits, ascending
+	pseudos []Seq       // the remembered pseudo-commits and fenced commits, ascending
 
 	// What may be missing from a fill without the ring being able to tell.
 	dropped       Seq    // the newest that is not remembered
 	droppedXID    uint64 // the highest xid among all that are not remembered
 	droppedEnd    LSN    // the highest end
-	droppedPseudo Seq    // the newest pseudo-commit among them
+	droppedPseudo Seq    // the newest pseudo-commit or fenced commit among them
 }
 
 // ringEntry is one commit. The maxima run over all commits up to and including this one, which is what makes it possible
@@ -57,6 +57,10 @@ func (r *ring) push(xid uint64, end LSN) Seq {
 	*r.at(r.last) = ringEntry{xid, r.maxXID, r.maxEnd}
 	return r.last
 }
+
+// fence has the newest commit count as contained only in what was begun after it: a change of the catalog, since what was begun
+// before was planned without it, even if the server answered with it.
+func (r *ring) fence() { r.pseudos = append(r.pseudos, r.last) }
 
 func (r *ring) drop() {
 	e := r.at(r.first)
@@ -105,7 +109,7 @@ func (r *ring) replayedAt(lsn LSN) (prefix Seq, ok bool) {
 	return r.firstFrom(0, func(e *ringEntry) bool { return e.maxEnd > lsn }) - 1, true
 }
 
-// pseudosUntil is the longest prefix in which every pseudo-commit is at or before seq.
+// pseudosUntil is the longest prefix in which every pseudo-commit and fenced commit is at or before seq.
 func (r *ring) pseudosUntil(seq Seq) (prefix Seq, ok bool) {
 	if r.droppedPseudo > seq {
 		return 0, false

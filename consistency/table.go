@@ -68,6 +68,8 @@ type Table struct {
 	applied  atomic.Uint64 // Seq
 	visible  atomic.Uint64 // Seq: every commit up to it is visible to any snapshot that the primary takes from now on
 	timeline atomic.Uint32
+	catalog  atomic.Uint64 // Seq of the last commit that changed the catalog, or gap
+	looked   atomic.Uint64 // Seq: the last look at the catalog contains every commit up to it
 
 	mu struct {
 		sync.RWMutex
@@ -211,6 +213,19 @@ func (t *Table) seenLocked(s Snapshot, visible Seq) (Seq, bool) {
 func (t *Table) CatalogChanged(lsn LSN) Seq {
 	return t.stamp(lsn, func(seq Seq) { t.global.seq.Store(uint64(seq)) })
 }
+
+// CatalogLooked says that the catalog by which statements are planned now was read with this snapshot of the primary, in a
+// look that began with the probe.
+func (t *Table) CatalogLooked(p Probe) {
+	if seq, err := t.Contains(p); err == nil {
+		raise(&t.looked, uint64(seq))
+	}
+}
+
+// CatalogHolds says whether statements are planned by a catalog that contains every change of it that the feed has applied. To
+// be asked after Begin, when an answer is about to be stored, and after the plan's catalog was found to be the present
+// one: a change that is applied later is not contained in what has begun. Lock-free.
+func (t *Table) CatalogHolds() bool { return t.looked.Load() >= t.catalog.Load() }
 
 // Flush makes everything stale that depends on a relation: for the console's FLUSH CACHE.
 func (t *Table) Flush(oid uint32) Seq {

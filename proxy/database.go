@@ -47,7 +47,8 @@ type Databases struct {
 type runningDatabase struct {
 	Database
 	watcher *catalog.Watcher
-	feed    *feed.Feed // nil: no cache
+	feed    *feed.Feed        // nil: no cache
+	probe   consistency.Probe // of the watcher's look
 }
 
 // NewDatabases returns an empty set.
@@ -78,8 +79,9 @@ func (d *Databases) Get(name string) *Database {
 	log := d.cfg.Logger.With("database", name)
 	r.watcher = catalog.NewWatcher(catalog.WatcherConfig{
 		Connect:  func(ctx context.Context) (*pgx.Conn, error) { return d.connect(ctx, name) },
-		OnChange: func(*catalog.Snapshot) { d.catalogChanged(r) },
-		Logger:   log,
+		BeforeLook: func() { r.probe = r.Table.Begin() },
+		OnLook:     func(look catalog.Look) bool { return d.looked(r, look) },
+		Logger:     log,
 	})
 	r.Catalog = r.watcher.Current
 	r.CatalogCheckedAt, r.CatalogHurry = r.watcher.CheckedAt, r.watcher.Hurry
@@ -88,14 +90,14 @@ func (d *Databases) Get(name string) *Database {
 	if d.mu.closed {
 		return &r.Database
 	}
+	if !d.cfg.NoFeed {
+		d.startFeed(r, log)
+	}
 	d.wg.Add(1)
 	go func() {
 		defer d.wg.Done()
 		r.watcher.Run(d.ctx)
 	}()
-	if !d.cfg.NoFeed {
-		d.startFeed(r, log)
-	}
 	return &r.Database
 }
 
@@ -121,8 +123,28 @@ func (d *Databases) AwaitCatalog(ctx context.Context, db *Database) {
 // catalogWait bounds AwaitCatalog.
 const catalogWait = 3 * time.Second
 
-// catalogChanged makes everything stale that was cached under the old catalog, and everything whose fill is under way.
-// The new snapshot is current already, so nothing more is planned by the old one. It runs on the watcher's goroutine.
+// looked takes what a look at the catalog has found, on the watcher's goroutine. What has changed, by whatever way it was
+// found out, makes everything stale that was cached under the old catalog, and everything whose fill is under way: the new
+// snapshot is current already, so nothing more is planned by the old one. What the feed knows to have changed is also waited
+// for: until a look contains it (false: not yet), nothing is filled.
+func (d *Databases) looked(r *runningDatabase, look catalog.Look) bool {
+	if look.Changed {
+		d.catalogChanged(r)
+	}
+	if r.feed == nil || !r.Table.Serving() {
+		return true // there is another look when it serves
+	}
+	snapshot, err := consistency.ParseSnapshot(look.Visible)
+	if err != nil {
+		d.cfg.Logger.Error("the server's snapshot can't be read", "snapshot", look.Visible, "error", err)
+		return false
+	}
+	probe := r.probe
+	probe.Snapshot = snapshot
+	r.Table.CatalogLooked(probe)
+	return r.Table.CatalogHolds()
+}
+
 func (d *Databases) catalogChanged(r *runningDatabase) {
 	lsn, err := d.cfg.Topology.Ask(d.ctx)
 	if err != nil {
@@ -192,6 +214,7 @@ func (d *Databases) startFeed(r *runningDatabase, log *slog.Logger) {
 		Publication: d.cfg.Publication,
 		Slot:        slot,
 		Maintain:    true,
+		OnCatalog:   r.watcher.Poke,
 		Logger:      log,
 	}, r.Table)
 	d.cfg.Topology.AddSource(&r.Table.Source)

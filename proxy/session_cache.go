@@ -210,9 +210,9 @@ func (s *Session) beginFill() {
 		s.abandonFlight()
 		return
 	}
-	if snap := s.db.Catalog(); snap == nil || snap.Generation != u.plan.Generation {
+	if snap := s.db.Catalog(); snap == nil || snap.Generation != u.plan.Generation || !s.db.Table.CatalogHolds() {
 		// The plan may name the wrong relations, and the stamp that says so may have come before Begin, which would then not
-		// see it. While the plan's snapshot is current, that stamp is still to come.
+		// see it. While the plan's snapshot is current, and holds what the feed knows to have changed, that stamp is still to come.
 		s.fill.Abandon()
 		u.reason, u.detail = reasonUncovered, "the catalog has changed"
 		s.abandonFlight()

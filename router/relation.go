@@ -62,7 +62,10 @@ func (a *analysis) storage(r *catalog.Relation) {
 	case catalog.KindPartitionedTable, catalog.KindView:
 		// It has no rows of its own. A change of what it consists of is a change of the catalog.
 	case catalog.KindMaterializedView:
-		a.add(notCacheable(fmt.Sprintf("%s is a materialized view", r.Name)))
+		if !a.s.SeesRefresh {
+			a.add(notCacheable(fmt.Sprintf("%s is a materialized view, and without the event triggers of freshet setup its REFRESH goes unseen", r.Name)))
+		}
+		a.reads(r.OID)
 	case catalog.KindForeignTable:
 		a.add(onPrimary(fmt.Sprintf("%s is a foreign table", r.Name)))
 	case catalog.KindSequence:

@@ -114,7 +114,7 @@ func (f *Feed) connect(ctx context.Context) (_ *link, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l.stream = newStream(conn, f.table, &f.commits)
+	l.stream = newStream(conn, f.table, &f.commits, f.cfg.OnCatalog)
 	f.update(func(s *Status) { s.State, s.Slot = CatchingUp, slot })
 	return l, nil
 }

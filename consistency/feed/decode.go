@@ -1,9 +1,11 @@
 package feed
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/freshet/freshet/consistency"
 )
@@ -23,9 +25,13 @@ const (
 	messageLogical  = 'M' // pg_logical_emit_message
 )
 
-// CatalogMessage is the prefix of the transactional logical messages (pg_logical_emit_message) which say that the
-// transaction changed something that every cached answer depends on.
-const CatalogMessage = "freshet.catalog"
+// Prefixes of the transactional logical messages (pg_logical_emit_message) that the event triggers of freshet setup send.
+const (
+	// CatalogMessage says that the transaction changed something that every cached answer depends on.
+	CatalogMessage = "freshet.catalog"
+	// RelationMessage says that it changed the relation whose OID is its content: a materialized view was refreshed.
+	RelationMessage = "freshet.relation"
+)
 
 var errShort = errors.New("pgoutput message is too short")
 
@@ -89,10 +95,7 @@ func (d *decoder) message(m []byte) (*consistency.Commit, error) {
 			}
 		}
 	case messageLogical: // flags, LSN, prefix and a zero, length, content
-		// Without a transaction around it, it isn't transactional, so not one of ours.
-		if d.open && len(body) > 9+len(CatalogMessage) && string(body[9:9+len(CatalogMessage)]) == CatalogMessage && body[9+len(CatalogMessage)] == 0 {
-			d.commit.Catalog = true
-		}
+		return nil, d.logical(body)
 	case messageRelation, messageType, messageOrigin:
 		// A relation's columns, when its tuples are looked into.
 	default:
@@ -100,6 +103,32 @@ func (d *decoder) message(m []byte) (*consistency.Commit, error) {
 		return nil, fmt.Errorf("pgoutput message of unknown type %q", m[0])
 	}
 	return nil, nil
+}
+
+// logical takes a message that somebody has put in the stream.
+func (d *decoder) logical(body []byte) error {
+	if len(body) < 9 {
+		return errShort
+	}
+	if !d.open {
+		return nil // without a transaction around it, it isn't transactional, so not one of ours
+	}
+	prefix, rest, ok := bytes.Cut(body[9:], []byte{0})
+	if !ok || len(rest) < 4 || int(binary.BigEndian.Uint32(rest)) != len(rest)-4 {
+		return errShort
+	}
+	switch string(prefix) {
+	case CatalogMessage:
+		d.commit.Catalog = true
+	case RelationMessage:
+		oid, err := strconv.ParseUint(string(rest[4:]), 10, 32)
+		if err != nil {
+			d.commit.Catalog = true // whatever it means, that is enough
+			return nil
+		}
+		return d.change(uint32(oid))
+	}
+	return nil
 }
 
 func (d *decoder) change(relation uint32) error {

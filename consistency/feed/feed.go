@@ -26,6 +26,9 @@ type Config struct {
 	// Maintain has the feed add tables to the publication that were made since, and take out those that no longer have a
 	// replica identity, as Plan would. It is done when the service user may.
 	Maintain bool
+	// OnCatalog, if not nil, is called when the catalog is to be looked at: after a commit that changed it, and when the feed has
+	// caught up. It must not block.
+	OnCatalog func()
 	// PollInterval is how often the publication is looked at; default 1 s.
 	PollInterval time.Duration
 	// ConnectTimeout bounds connecting and each question; default 5 s. Making a slot takes as long as the longest transaction
@@ -43,6 +46,9 @@ func (c Config) withDefaults() Config {
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 5*time.Second)
 	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
+	if c.OnCatalog == nil {
+		c.OnCatalog = func() {}
+	}
 	return c
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// publication is what the feed's publication is at the moment.
+// publication is what the feed's publication is at the moment, with what else is followed.
 type publication struct {
 	members   []member
 	uncovered []Uncovered
@@ -15,11 +15,18 @@ type publication struct {
 
 // publicationSQL lists the relations in the publication, each with its identity (see member), and the reason why it isn't
 // published completely, if there is one. Partitions are listed, as it is their OIDs that changes come with; and the
-// partitioned tables, of which there is nothing to see in the stream, if all their partitions are published.
+// partitioned tables, of which there is nothing to see in the stream, if all their partitions are published. Materialized
+// views aren't in any publication; they are listed while there is the event trigger that tells of REFRESH. (A REFRESH that began
+// before the trigger was there, and waits for a lock, goes unseen by it; it would have to outlast freshet setup.)
 //
 // %FILTERS%, %COLUMNS% and %SCHEMAS% are what version 15 has added.
 const publicationSQL = `
 WITH p AS (SELECT *, xmin FROM pg_publication WHERE pubname = $1),
+events AS (
+	SELECT string_agg(concat_ws('.', e.oid, e.xmin, f.oid, f.xmin), ',' ORDER BY e.oid) AS identity
+	FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid
+	WHERE e.evtevent = 'ddl_command_end' AND e.evtenabled = 'A' AND e.evttags IS NULL AND f.prosrc = $2
+	HAVING count(*) > 0),
 listed AS (
 	SELECT DISTINCT ON (c.oid) c.oid, n.nspname, c.relname,
 		concat_ws(' ', p.oid, p.xmin, c.relnamespace, c.relpersistence,
@@ -51,7 +58,11 @@ SELECT c.oid, n.nspname::text, c.relname::text,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'p' AND c.relpersistence = 'p' AND EXISTS (SELECT FROM p)
 	AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) l WHERE l.isleaf AND l.relid NOT IN (SELECT oid FROM listed WHERE reason = ''))
-	AND c.oid NOT IN (SELECT oid FROM listed)`
+	AND c.oid NOT IN (SELECT oid FROM listed)
+UNION ALL
+SELECT c.oid, n.nspname::text, c.relname::text, concat_ws(' ', 'refresh', c.relnamespace, c.relpersistence, e.identity), ''
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN events e
+WHERE c.relkind = 'm' AND c.relpersistence = 'p' AND EXISTS (SELECT FROM p)`
 
 func publicationSQLFor(version int) string {
 	var filters, schemas string
@@ -77,7 +88,9 @@ func digestSQL(version int) string {
 		part("pg_publication", "oid") +
 		part("pg_publication_rel", "oid") +
 		part("pg_inherits", "inhrelid") +
-		part("pg_class WHERE relkind IN ('r', 'p')", "oid") +
+		part("pg_class WHERE relkind IN ('r', 'p', 'm')", "oid") +
+		part("pg_event_trigger", "oid") +
+		part("pg_proc WHERE proname = 'catalog_changed'", "oid") +
 		part("pg_index WHERE indisprimary OR indisreplident", "indexrelid")
 	if version >= 150000 {
 		sql += part("pg_publication_namespace", "oid")
@@ -98,7 +111,7 @@ func (f *Feed) readPublication(ctx context.Context, l *link) (publication, error
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.ConnectTimeout)
 	defer cancel()
 	var p publication
-	rows, err := l.sql.Query(ctx, publicationSQLFor(l.version), f.cfg.Publication)
+	rows, err := l.sql.Query(ctx, publicationSQLFor(l.version), f.cfg.Publication, catalogChangedBody)
 	if err != nil {
 		return p, err
 	}

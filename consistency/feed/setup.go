@@ -38,8 +38,8 @@ func (n Note) String() string {
 }
 
 // Plan works out the statements that make the database ready: a publication which names exactly the tables that can be
-// covered, and the function by which a service user who is no superuser gets at the verifiers of the clients' roles. It
-// changes nothing. When everything is in place there are no statements.
+// covered, the function by which a service user who is no superuser gets at the verifiers of the clients' roles, and the
+// event triggers that tell the feed of changes to the catalog. It changes nothing. When everything is in place there are no statements.
 //
 // Only tables that have a usable replica identity are published: in a publication, a table without one makes the
 // application's UPDATEs and DELETEs fail (HAZARDS 13). Adding tables takes no lock that writers would notice: it doesn't
@@ -57,6 +57,7 @@ func Plan(ctx context.Context, conn *pgx.Conn, o Options) (Report, error) {
 	var r Report
 	p.publish(o, &r)
 	p.authenticate(o, &r)
+	p.observe(&r)
 	return r, nil
 }
 
@@ -103,6 +104,7 @@ type plan struct {
 	trusted   bool   // that is a superuser, or the role that plans
 	function  bool   // freshet.freshet_auth, as it should be
 	granted   bool   // to the service user, and not to everybody
+	events    events
 }
 
 type table struct {
@@ -193,8 +195,7 @@ func (p *plan) authenticate(o Options, r *Report) {
 		}
 		return
 	}
-	r.do("CREATE SCHEMA IF NOT EXISTS freshet")
-	r.do("REVOKE ALL ON SCHEMA freshet FROM PUBLIC")
+	r.schema()
 	r.do("GRANT USAGE ON SCHEMA freshet TO " + service)
 	r.do(functionHead + " AS " + quoteLiteral(functionBody))
 	r.do("REVOKE ALL ON FUNCTION freshet.freshet_auth(pg_catalog.name) FROM PUBLIC")
@@ -209,6 +210,16 @@ RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_c
 	WHERE a.rolname OPERATOR(pg_catalog.=) freshet_auth.role`
 )
 
+// schema makes the schema freshet, once.
+func (r *Report) schema() {
+	if !slices.Contains(r.Statements, createSchema) {
+		r.do(createSchema)
+		r.do("REVOKE ALL ON SCHEMA freshet FROM PUBLIC")
+	}
+}
+
+const createSchema = "CREATE SCHEMA IF NOT EXISTS freshet"
+
 // remove plans the way back.
 func (p *plan) remove(o Options) (r Report) {
 	if p.exists {
@@ -218,6 +229,7 @@ func (p *plan) remove(o Options) (r Report) {
 			r.note("", fmt.Sprintf("role %s doesn't own the publication %s", p.user, o.Publication))
 		}
 	}
+	p.events.remove(p, &r)
 	if p.schema != "" && p.trusted {
 		if p.superuser {
 			r.do("DROP FUNCTION IF EXISTS freshet.freshet_auth(pg_catalog.name)")
@@ -240,6 +252,9 @@ func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (*plan, error) {
 		var version int
 		if err := tx.QueryRow(ctx, planSQL, o.Publication, o.ServiceUser, functionBody).Scan(&p.superuser, &p.user, &version,
 			&p.exists, &p.owned, &p.allTables, &p.complete, &p.schema, &p.trusted, &p.function, &p.granted); err != nil {
+			return err
+		}
+		if err := p.events.read(ctx, tx); err != nil {
 			return err
 		}
 		narrowed := "false"

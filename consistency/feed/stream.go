@@ -34,12 +34,14 @@ const (
 //
 // run reads; report may be called from elsewhere meanwhile. Closing the connection ends run.
 type stream struct {
-	conn     net.Conn
-	frontend *pgproto3.Frontend
-	table    *consistency.Table
-	decoder  decoder
-	commits  *atomic.Uint64
-	heard    atomic.Int64 // when the last message came, by consistency.Now
+	conn      net.Conn
+	frontend  *pgproto3.Frontend
+	table     *consistency.Table
+	decoder   decoder
+	commits   *atomic.Uint64
+	onCatalog func()
+	catalog   atomic.Bool  // a commit has changed the catalog
+	heard     atomic.Int64 // when the last message came, by consistency.Now
 
 	mu struct { // of those who write to the connection
 		sync.Mutex
@@ -49,8 +51,8 @@ type stream struct {
 	}
 }
 
-func newStream(conn *pgconn.PgConn, table *consistency.Table, commits *atomic.Uint64) *stream {
-	s := &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, commits: commits}
+func newStream(conn *pgconn.PgConn, table *consistency.Table, commits *atomic.Uint64, onCatalog func()) *stream {
+	s := &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, commits: commits, onCatalog: onCatalog}
 	s.heard.Store(consistency.Now())
 	return s
 }
@@ -99,6 +101,10 @@ func (s *stream) data(d []byte) error {
 		}
 		s.table.Apply(*commit)
 		s.commits.Add(1)
+		if commit.Catalog {
+			s.catalog.Store(true)
+			s.onCatalog()
+		}
 	case streamKeepalive: // end, time, whether a reply is wanted
 		if len(body) < 17 {
 			return errShort

@@ -61,11 +61,15 @@ func (w *watch) run(ctx context.Context) error {
 			w.caughtUp = true
 			table.SetServing(true)
 			w.f.serving()
+			w.f.cfg.OnCatalog()
 		}
 		for lsn, oids := range cover.reached(position) {
 			table.Cover(lsn, oids...)
 		}
 		now := time.Now()
+		if w.l.stream.catalog.Swap(false) {
+			nextPoll = now // a new table, perhaps
+		}
 		if !now.Before(nextPoll) {
 			if err := w.poll(ctx); err != nil {
 				return err

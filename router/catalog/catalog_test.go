@@ -256,7 +256,7 @@ func BenchmarkDigest(b *testing.B) {
 	conn := connect(b, "postgres")
 	version := load(b, conn).ServerVersion
 	for b.Loop() {
-		if _, err := catalog.Digest(context.Background(), conn, version); err != nil {
+		if _, _, err := catalog.Digest(context.Background(), conn, version); err != nil {
 			b.Fatal(err)
 		}
 	}

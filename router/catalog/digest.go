@@ -74,7 +74,7 @@ const (
 	notTemp = `n.nspname !~ '^pg_(toast_)?temp_'`
 )
 
-// digestSQL returns the query for the digest: one row, one column of text.
+// digestSQL returns the query for the digest: one row, with the digest and what pg_current_snapshot() said.
 func digestSQL(version int) string {
 	var b strings.Builder
 	// The time at which the configuration was last loaded stands for every setting in files and on the command line.
@@ -87,17 +87,17 @@ func digestSQL(version int) string {
 		}
 		fmt.Fprintf(&b, ",\n '%s', (SELECT concat(count(*), ':', sum(%s)) FROM %s)", p.name, hash, p.from)
 	}
-	b.WriteString(")")
+	b.WriteString("), pg_current_snapshot()::text")
 	return b.String()
 }
 
-// Digest reads the digest of the database that conn is connected to. version is server_version_num.
-func Digest(ctx context.Context, conn *pgx.Conn, version int) (string, error) {
-	var digest string
-	if err := conn.QueryRow(ctx, digestSQL(version)).Scan(&digest); err != nil {
-		return "", fmt.Errorf("catalog: reading the digest: %w", err)
+// Digest reads the digest of the database that conn is connected to, and says which transactions it has seen
+// (pg_current_snapshot()). version is server_version_num.
+func Digest(ctx context.Context, conn *pgx.Conn, version int) (digest, visible string, err error) {
+	if err := conn.QueryRow(ctx, digestSQL(version)).Scan(&digest, &visible); err != nil {
+		return "", "", fmt.Errorf("catalog: reading the digest: %w", err)
 	}
-	return digest, nil
+	return digest, visible, nil
 }
 
 // Changed names the parts in which two digests differ, for logs.

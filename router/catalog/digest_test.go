@@ -104,7 +104,7 @@ func TestDigestSeesEveryChange(t *testing.T) {
 	exec(t, conn, "CREATE TYPE pre AS ENUM ('x')")
 	version := load(t, conn).ServerVersion
 	digest := func() string {
-		d, err := catalog.Digest(context.Background(), conn, version)
+		d, _, err := catalog.Digest(context.Background(), conn, version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,13 +144,13 @@ func TestDigestIgnoresWhatChangesNothing(t *testing.T) {
 	conn := connect(t, pg.Get(t).NewDatabase(t))
 	exec(t, conn, "CREATE TABLE quiet (id int PRIMARY KEY); CREATE MATERIALIZED VIEW quiet_mv AS SELECT * FROM quiet; CREATE SEQUENCE quiet_seq")
 	version := load(t, conn).ServerVersion
-	before, err := catalog.Digest(context.Background(), conn, version)
+	before, _, err := catalog.Digest(context.Background(), conn, version)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, sql := range noise {
 		exec(t, conn, sql)
-		after, err := catalog.Digest(context.Background(), conn, version)
+		after, _, err := catalog.Digest(context.Background(), conn, version)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,9 +23,15 @@ var ErrNotPrimary = errors.New("catalog: the server is in recovery")
 // transaction's snapshot. The digest is the snapshot's, so that the next look at it finds a difference and loads
 // again.
 func Load(ctx context.Context, conn *pgx.Conn) (*Snapshot, error) {
+	s, _, err := load(ctx, conn)
+	return s, err
+}
+
+// load also says which transactions it has seen.
+func load(ctx context.Context, conn *pgx.Conn) (s *Snapshot, visible string, err error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
+		return nil, "", fmt.Errorf("catalog: %w", err)
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
 	l := &loader{tx: tx, s: &Snapshot{
@@ -54,20 +60,21 @@ func Load(ctx context.Context, conn *pgx.Conn) (*Snapshot, error) {
 		{"aggregates", l.aggregates}, {"operators", l.operators}, {"casts", l.casts},
 	} {
 		if err := step.run(ctx); err != nil {
-			return nil, fmt.Errorf("catalog: reading %s: %w", step.what, err)
+			return nil, "", fmt.Errorf("catalog: reading %s: %w", step.what, err)
 		}
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
+		return nil, "", fmt.Errorf("catalog: %w", err)
 	}
 	l.s.Generation = generations.Add(1)
-	return l.s, nil
+	return l.s, l.visible, nil
 }
 
 // loader fills a snapshot, one catalog per method.
 type loader struct {
-	tx pgx.Tx
-	s  *Snapshot
+	tx      pgx.Tx
+	s       *Snapshot
+	visible string
 }
 
 // each runs a query and calls row for every row of it, after it was scanned into dest.
@@ -109,7 +116,7 @@ func (l *loader) database(ctx context.Context) error {
 		return err
 	}
 	l.s.serverPathOK = source == ""
-	return l.each(ctx, digestSQL(l.s.ServerVersion), []any{&l.s.Digest}, func() {})
+	return l.each(ctx, digestSQL(l.s.ServerVersion), []any{&l.s.Digest, &l.visible}, func() {})
 }
 
 func (l *loader) schemas(ctx context.Context) error {

@@ -80,8 +80,11 @@ func (l *loader) rules(ctx context.Context) error {
 
 func (l *loader) triggers(ctx context.Context) error {
 	var oid, function uint32
-	err := l.each(ctx, `SELECT evtfoid FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY oid`, []any{&function}, func() {
+	var ours bool
+	err := l.each(ctx, `SELECT e.evtfoid, e.evtname = 'freshet_ddl_command_end' AND e.evtenabled = 'A' AND p.pronamespace::regnamespace::text = 'freshet'
+		FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid WHERE e.evtenabled <> 'D' ORDER BY e.oid`, []any{&function, &ours}, func() {
 		l.s.EventTriggers = append(l.s.EventTriggers, function)
+		l.s.SeesRefresh = l.s.SeesRefresh || ours
 	})
 	if err != nil {
 		return err

@@ -19,6 +19,9 @@ type Snapshot struct {
 	// Encoding is the server's encoding, as pg_encoding_to_char gives it.
 	Encoding string
 
+	// SeesRefresh: there is an event trigger that tells the WAL feed of every REFRESH MATERIALIZED VIEW. (Whether the feed
+	// follows a view is for it to say.)
+	SeesRefresh bool
 	// EventTriggers are the functions of the enabled event triggers, which DDL runs.
 	EventTriggers []uint32
 

@@ -19,13 +19,29 @@ type WatcherConfig struct {
 	Interval time.Duration
 	// Timeout of connecting, of one look, and of one load; 0: ten seconds.
 	Timeout time.Duration
-	// OnChange, if not nil, is called on the watcher's goroutine after a new snapshot has become current, also the
-	// first one. Whoever stamps cached answers on a change does it here: by then nothing new is planned by the old
-	// snapshot, except by a planner that had already begun.
-	OnChange func(*Snapshot)
+	// OnLook, if not nil, is called on the watcher's goroutine after each look that found out what the catalog is. Whoever
+	// stamps cached answers on a change does it here: by then nothing new is planned by the old snapshot, except by a
+	// planner that had already begun. If it returns false, the look came too early, and there is another one soon.
+	OnLook func(Look) bool
+	// BeforeLook, if not nil, is called on the same goroutine before a look reads anything.
+	BeforeLook func()
 	// Logger; nil: slog.Default().
 	Logger *slog.Logger
 }
+
+// Look is what a look at the catalog has found.
+type Look struct {
+	Snapshot *Snapshot // the current one
+	Changed  bool      // it is another one than before the look
+	// Visible is the server's pg_current_snapshot() that the look has seen the catalogs with.
+	Visible string
+}
+
+// How soon there is another look after one that came too early: at first, and at last.
+const (
+	lookAgain       = 5 * time.Millisecond
+	lookAgainSlowly = 200 * time.Millisecond
+)
 
 // Watcher keeps a current snapshot of one database. Its methods are safe for concurrent use; Run is called once.
 type Watcher struct {
@@ -105,8 +121,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 		}
 	}
 	defer hangUp()
+	again := lookAgain
 	for ctx.Err() == nil {
-		err := w.look(ctx, &conn)
+		began := time.Now()
+		settled, err := w.look(ctx, &conn)
 		if err != nil {
 			hangUp()
 			if ctx.Err() != nil {
@@ -114,57 +132,73 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		}
 		w.note(err)
-		// A little jitter keeps several Freshets from looking in the same moment.
-		wait := w.cfg.Interval + time.Duration(rand.Int64N(int64(w.cfg.Interval)/10+1))
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-w.poke:
-		case <-timer.C:
+		if err == nil && !settled {
+			w.pause(ctx, again, nil)
+			again = min(2*again, lookAgainSlowly)
+			continue
 		}
-		timer.Stop()
+		again = lookAgain
+		// While one change follows the other, looks take half of the time at most.
+		w.pause(ctx, min(time.Since(began), w.cfg.Interval), nil)
+		// A little jitter keeps several Freshets from looking in the same moment.
+		w.pause(ctx, w.cfg.Interval+time.Duration(rand.Int64N(int64(w.cfg.Interval)/10+1)), w.poke)
 	}
 	return ctx.Err()
 }
 
-// look compares digests and, where they differ, loads, publishes and tells.
-func (w *Watcher) look(ctx context.Context, conn **pgx.Conn) error {
+// pause waits for a time, for ctx to end, or to be poked.
+func (w *Watcher) pause(ctx context.Context, d time.Duration, poke <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-poke:
+	case <-timer.C:
+	}
+}
+
+// look compares digests and, where they differ, loads, publishes and tells. settled is false if it came too early.
+func (w *Watcher) look(ctx context.Context, conn **pgx.Conn) (settled bool, err error) {
 	began := time.Now().UnixNano()
 	if *conn == nil {
 		limited, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 		c, err := w.cfg.Connect(limited)
 		cancel()
 		if err != nil {
-			return err
+			return false, err
 		}
 		*conn = c
+	}
+	if w.cfg.BeforeLook != nil {
+		w.cfg.BeforeLook()
 	}
 	limited, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 	defer cancel()
 	old := w.current.Load()
+	look := Look{Snapshot: old}
 	if old != nil {
-		digest, err := Digest(limited, *conn, old.ServerVersion)
+		digest, visible, err := Digest(limited, *conn, old.ServerVersion)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if digest == old.Digest {
-			w.checkedAt.Store(began)
-			return nil
+		look.Changed, look.Visible = digest != old.Digest, visible
+	}
+	if old == nil || look.Changed {
+		s, visible, err := load(limited, *conn)
+		if err != nil {
+			return false, err
 		}
+		if old != nil {
+			w.cfg.Logger.Info("the catalog has changed", "database", s.Database, "parts", Changed(old.Digest, s.Digest))
+		}
+		w.current.Store(s)
+		look = Look{Snapshot: s, Changed: true, Visible: visible}
 	}
-	s, err := Load(limited, *conn)
-	if err != nil {
-		return err
-	}
-	if old != nil {
-		w.cfg.Logger.Info("the catalog has changed", "database", s.Database, "parts", Changed(old.Digest, s.Digest))
-	}
-	w.current.Store(s)
 	w.checkedAt.Store(began)
-	if w.cfg.OnChange != nil {
-		w.cfg.OnChange(s)
+	if w.cfg.OnLook == nil {
+		return true, nil
 	}
-	return nil
+	return w.cfg.OnLook(look), nil
 }
 
 // note remembers and logs a problem when it begins, changes and ends, not once a second.

@@ -51,12 +51,15 @@ func TestWatcherPublishesBeforeItTells(t *testing.T) {
 	w = watch(t, catalog.WatcherConfig{
 		Connect:  func(ctx context.Context) (*pgx.Conn, error) { return c.Primary().Connect(ctx, db) },
 		Interval: 5 * time.Millisecond,
-		OnChange: func(s *catalog.Snapshot) {
+		OnLook: func(look catalog.Look) bool {
 			<-ready
-			if w.Current() != s {
+			if w.Current() != look.Snapshot {
 				t.Error("told before it was current")
 			}
-			told <- s
+			if look.Changed {
+				told <- look.Snapshot
+			}
+			return true
 		},
 	})
 	close(ready)
@@ -98,6 +101,32 @@ func TestWatcherGoesOnOverErrors(t *testing.T) {
 	exec(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	exec(t, conn, "CREATE TABLE t (id int)")
 	eventually(t, "the next snapshot", func() bool { s := w.Current(); return s != before && s.RelationByName("public", "t") != nil })
+}
+
+// A look can come before what it is to find is visible.
+func TestWatcherLooksAgainUntilItIsNotTooEarly(t *testing.T) {
+	c := pg.Get(t)
+	db := c.NewDatabase(t)
+	conn := connect(t, db)
+	var before, looks atomic.Int64
+	w := watch(t, catalog.WatcherConfig{
+		Connect:    func(ctx context.Context) (*pgx.Conn, error) { return c.Primary().Connect(ctx, db) },
+		Interval:   time.Hour,
+		BeforeLook: func() { before.Add(1) },
+		OnLook: func(look catalog.Look) bool {
+			if n := looks.Add(1); n != before.Load() || look.Visible == "" || look.Changed != (n == 1 || look.Snapshot.RelationByName("public", "t") != nil && n > 5) {
+				t.Errorf("look %d of %d: %+v", n, before.Load(), look)
+			}
+			if looks.Load() == 5 {
+				exec(t, conn, "CREATE TABLE t (id int)")
+			}
+			return look.Snapshot.RelationByName("public", "t") != nil
+		},
+	})
+	eventually(t, "the table", func() bool { return w.Current() != nil && w.Current().RelationByName("public", "t") != nil })
+	if looks.Load() != 6 {
+		t.Errorf("%d looks", looks.Load())
+	}
 }
 
 func TestPokeLooksAtOnce(t *testing.T) {

@@ -1,0 +1,137 @@
+package feed
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// eventObjects are there before each of the statements of the tests.
+const eventObjects = `
+	CREATE TABLE a (id int PRIMARY KEY, v int); CREATE TABLE b (id int PRIMARY KEY);
+	CREATE SCHEMA s; CREATE TYPE mood AS ENUM ('x'); CREATE DOMAIN d AS int; CREATE SEQUENCE q; CREATE VIEW v AS SELECT 1 AS one;
+	CREATE MATERIALIZED VIEW m AS SELECT id FROM a; CREATE UNIQUE INDEX ON m (id);
+	CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	CREATE TABLE p (id int) PARTITION BY LIST (id); CREATE TABLE p1 (id int);
+	DROP ROLE IF EXISTS event_role; CREATE ROLE event_role`
+
+func (f *fixture) dropEventRole() {
+	f.stop()
+	f.exec("DROP OWNED BY event_role; DROP ROLE event_role")
+}
+
+func TestDDLStampsTheCatalogCellAtItsCommit(t *testing.T) {
+	f := newFixture(t, eventObjects)
+	defer f.dropEventRole()
+	for _, ddl := range []string{
+		"CREATE TABLE c (id serial PRIMARY KEY)", "ALTER TABLE a ADD w int", "ALTER TABLE a ALTER v TYPE bigint", "ALTER TABLE a RENAME v TO u", "ALTER TABLE a RENAME TO aa",
+		"ALTER TABLE aa SET SCHEMA s", "ALTER TABLE s.aa SET SCHEMA public; ALTER TABLE aa RENAME TO a", "CREATE TABLE c2 AS SELECT 1 AS id", "SELECT 2 AS id INTO c3", "DROP TABLE c",
+		"CREATE OR REPLACE VIEW v AS SELECT 2 AS one", "DROP VIEW v", "CREATE MATERIALIZED VIEW m2 AS SELECT 1 AS id",
+		"CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2'", "ALTER FUNCTION f() IMMUTABLE", "DROP FUNCTION f()",
+		"ALTER TYPE mood ADD VALUE 'y'", "ALTER TYPE mood RENAME VALUE 'x' TO 'z'", "ALTER DOMAIN d ADD CHECK (VALUE > 0)", "CREATE CAST (mood AS int) WITH INOUT",
+		"GRANT SELECT ON a TO event_role", "REVOKE SELECT ON a FROM event_role", "GRANT SELECT (id) ON b TO event_role", "GRANT USAGE ON SCHEMA s TO event_role", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO event_role",
+		"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO event_role", "DROP OWNED BY event_role", "ALTER TABLE a OWNER TO event_role", "ALTER TABLE a OWNER TO postgres",
+		"ALTER TABLE a ENABLE ROW LEVEL SECURITY", "CREATE POLICY pol ON a USING (true)", "ALTER POLICY pol ON a USING (false)", "DROP POLICY pol ON a",
+		"ALTER TABLE p ATTACH PARTITION p1 FOR VALUES IN (1)", "ALTER TABLE p DETACH PARTITION p1", "CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2)", "CREATE TABLE kid () INHERITS (b)", "ALTER TABLE kid NO INHERIT b",
+		"CREATE TRIGGER tr AFTER INSERT ON b EXECUTE FUNCTION t()", "ALTER TABLE b DISABLE TRIGGER tr", "DROP TRIGGER tr ON b", "CREATE RULE r AS ON INSERT TO b DO ALSO SELECT 1", "DROP RULE r ON b",
+		"CREATE EXTENSION citext", "ALTER EXTENSION citext SET SCHEMA s", "DROP EXTENSION citext", "CREATE OPERATOR === (leftarg = int, rightarg = int, function = int4eq)", "CREATE AGGREGATE agg(int) (sfunc = int4pl, stype = int)",
+		"CREATE COLLATION co FROM \"C\"", "CREATE TEXT SEARCH CONFIGURATION tc (copy = english)", "ALTER TEXT SEARCH CONFIGURATION tc DROP MAPPING FOR url", "DROP SCHEMA s CASCADE", "CREATE INDEX ON a (id)",
+		"CREATE SCHEMA s2 CREATE TABLE x (id int)", "DO 'BEGIN CREATE TABLE in_do (); END'", "BEGIN; SAVEPOINT s; CREATE TABLE gone (); ROLLBACK TO s; CREATE TABLE kept (); COMMIT",
+		"SET session_replication_role = replica; CREATE TABLE in_replica (); RESET session_replication_role",
+	} {
+		f.applied()
+		before := f.table.Applied()
+		f.exec(ddl)
+		f.applied()
+		if f.table.Global().Seq() <= before {
+			t.Errorf("the catalog cell isn't stamped: %s", ddl)
+		}
+	}
+}
+
+func TestWhatChangesNothingStampsNoCatalogCell(t *testing.T) {
+	f := newFixture(t, eventObjects)
+	defer f.dropEventRole()
+	for _, sql := range []string{
+		"CREATE TEMP TABLE x (id serial PRIMARY KEY, v int DEFAULT 1 CHECK (v > 0), w text)", "CREATE INDEX ON x (v)", "ALTER TABLE x ADD y int DEFAULT 5", "CREATE TEMP TABLE x2 AS SELECT * FROM x",
+		"CREATE TEMP VIEW xv AS SELECT * FROM x", "CREATE TEMP SEQUENCE xs", "CREATE TYPE pg_temp.xm AS ENUM ('a')", "CREATE FUNCTION pg_temp.xf() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+		"SELECT 1 AS id INTO TEMP x3", "ALTER TABLE x DROP y CASCADE", "TRUNCATE x", "DROP TABLE x CASCADE", "DROP TABLE x2, x3", "BEGIN; CREATE TEMP TABLE x4 (id serial) ON COMMIT DROP; COMMIT", "DISCARD TEMP",
+		"CREATE TABLE IF NOT EXISTS a (id int)", "DROP TABLE IF EXISTS nosuch", "COMMENT ON TABLE a IS 'x'", "BEGIN; CREATE TABLE never (); ROLLBACK", "TRUNCATE a", "VACUUM FULL b", "ANALYZE", "INSERT INTO a VALUES (1, 1)",
+		"CREATE PUBLICATION other FOR TABLE a", "ALTER PUBLICATION other ADD TABLE b", "ALTER PUBLICATION other DROP TABLE a", "DROP PUBLICATION other", "CREATE STATISTICS st ON id, v FROM a", "DROP STATISTICS st",
+	} {
+		f.applied()
+		before := f.table.Global().Seq()
+		f.exec(sql)
+		f.applied()
+		if f.table.Global().Seq() != before {
+			t.Errorf("the catalog cell is stamped: %s", sql)
+		}
+	}
+}
+
+func TestRefreshStampsItsView(t *testing.T) {
+	f := newFixture(t, eventObjects)
+	defer f.dropEventRole()
+	if !f.cell("m").Covered() {
+		t.Fatal("the materialized view isn't covered")
+	}
+	f.stamps("REFRESH MATERIALIZED VIEW m", []string{"m"}, []string{"a", "b"})
+	f.stamps("REFRESH MATERIALIZED VIEW CONCURRENTLY m", []string{"m"}, []string{"a", "b"})
+	f.stamps("BEGIN; INSERT INTO a VALUES (7, 7); REFRESH MATERIALIZED VIEW m; COMMIT", []string{"m", "a"}, []string{"b"})
+	f.stamps("BEGIN; REFRESH MATERIALIZED VIEW m; ROLLBACK", nil, []string{"m"})
+	f.stamps("SET session_replication_role = replica; REFRESH MATERIALIZED VIEW m; RESET session_replication_role", []string{"m"}, nil)
+	f.exec("ALTER EVENT TRIGGER freshet_ddl_command_end DISABLE")
+	f.until("it isn't covered without the trigger", func() bool { return !f.cell("m").Covered() })
+	f.exec("ALTER EVENT TRIGGER freshet_ddl_command_end ENABLE ALWAYS")
+	f.until("it is covered again", func() bool { return f.cell("m").Covered() })
+}
+
+// Nobody's DDL fails because of the event triggers.
+func TestABrokenEventTriggerIsAWarning(t *testing.T) {
+	f := newDatabase(t, servers.Get(t), tables("a"))
+	for _, e := range eventTriggers {
+		f.exec(fmt.Sprintf(eventFunctionHead, e.function, quoteLiteral(strings.ReplaceAll(e.body, "pg_logical_emit_message", "nosuch"))))
+	}
+	var notices []string
+	cfg := f.conn.Config().Copy()
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, n.Message) }
+	conn, err := pgconn.ConnectConfig(f.Context(), &cfg.Config)
+	f.must(err)
+	defer closeConn(conn)
+	_, err = conn.Exec(f.Context(), "CREATE TABLE c (id int); DROP TABLE c; CREATE MATERIALIZED VIEW mv AS SELECT 1; REFRESH MATERIALIZED VIEW mv").ReadAll()
+	f.must(err)
+	if len(notices) != 4 || !strings.Contains(notices[0], "Freshet was not told of this CREATE TABLE") {
+		t.Errorf("%q", notices)
+	}
+	if first, second := len(f.setup().Statements), len(f.setup().Statements); first == 0 || second != 0 {
+		t.Errorf("setup mends it with %d statements, and then with %d", first, second)
+	}
+}
+
+// TestHazard24EventTriggersLookUpNothing: whoever runs DDL can't have the triggers' functions call theirs.
+func TestHazard24EventTriggersLookUpNothing(t *testing.T) {
+	f := newDatabase(t, servers.Get(t), `CREATE SCHEMA evil;
+		CREATE FUNCTION evil.bad(text, text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''called''; END';
+		CREATE OPERATOR evil.= (leftarg = text, rightarg = text, function = evil.bad); CREATE OPERATOR evil.<> (leftarg = text, rightarg = text, function = evil.bad);
+		CREATE OPERATOR evil.~ (leftarg = text, rightarg = text, function = evil.bad); CREATE OPERATOR evil.!~ (leftarg = text, rightarg = text, function = evil.bad);
+		CREATE FUNCTION evil.pg_logical_emit_message(bool, text, text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''called''; END';
+		CREATE TABLE a (id int PRIMARY KEY)`)
+	f.start(Config{})
+	f.covers()
+	var notices []string
+	cfg := f.conn.Config().Copy()
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, n.Message) }
+	conn, err := pgconn.ConnectConfig(f.Context(), &cfg.Config)
+	f.must(err)
+	defer closeConn(conn)
+	f.applied()
+	before := f.table.Applied()
+	_, err = conn.Exec(f.Context(), `CREATE TEMP TABLE pg_event_trigger_ddl_commands (); SET search_path = evil, pg_temp, pg_catalog; CREATE TABLE evil.c (id pg_catalog.int4)`).ReadAll()
+	f.must(err)
+	f.applied()
+	if len(notices) > 0 || f.table.Global().Seq() <= before {
+		t.Errorf("%q, stamped %v", notices, f.table.Global().Seq() > before)
+	}
+}
