@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -23,18 +24,18 @@ var ErrNotPrimary = errors.New("catalog: the server is in recovery")
 // transaction's snapshot. The digest is the snapshot's, so that the next look at it finds a difference and loads
 // again.
 func Load(ctx context.Context, conn *pgx.Conn) (*Snapshot, error) {
-	s, _, err := load(ctx, conn)
+	s, _, err := load(ctx, conn, nil)
 	return s, err
 }
 
-// load also says which transactions it has seen.
-func load(ctx context.Context, conn *pgx.Conn) (s *Snapshot, visible string, err error) {
+// load also says which transactions it has seen. What is known from an older snapshot isn't read again.
+func load(ctx context.Context, conn *pgx.Conn, old *Snapshot) (s *Snapshot, visible string, err error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, "", fmt.Errorf("catalog: %w", err)
 	}
 	defer func() { _ = tx.Rollback(ctx) }()
-	l := &loader{tx: tx, s: &Snapshot{
+	l := &loader{tx: tx, old: old, s: &Snapshot{
 		schemas:     map[string]*Schema{},
 		relations:   map[uint32]*Relation{},
 		relByName:   map[qualifiedName]*Relation{},
@@ -74,6 +75,7 @@ func load(ctx context.Context, conn *pgx.Conn) (s *Snapshot, visible string, err
 type loader struct {
 	tx      pgx.Tx
 	s       *Snapshot
+	old     *Snapshot // or nil
 	visible string
 }
 
@@ -117,6 +119,15 @@ func (l *loader) database(ctx context.Context) error {
 	}
 	l.s.serverPathOK = source == ""
 	return l.each(ctx, digestSQL(l.s.ServerVersion), []any{&l.s.Digest, &l.visible}, func() {})
+}
+
+// same tells whether nothing in these parts of the digest has changed since the old snapshot.
+func (l *loader) same(parts ...string) bool {
+	if l.old == nil || l.old.ServerVersion != l.s.ServerVersion {
+		return false
+	}
+	changed := Changed(l.old.Digest, l.s.Digest)
+	return !slices.ContainsFunc(changed, func(p string) bool { return p == "everything" || slices.Contains(parts, p) })
 }
 
 func (l *loader) schemas(ctx context.Context) error {

@@ -1,6 +1,9 @@
 package catalog
 
-import "context"
+import (
+	"context"
+	"strconv"
+)
 
 func (l *loader) types(ctx context.Context) error {
 	var t Type
@@ -35,7 +38,21 @@ func (l *loader) domains(ctx context.Context) error {
 }
 
 // functions reads pg_proc. The bodies of the server's own functions aren't needed: they are judged by name.
+// Of these there are thousands, and reading them is most of what a load takes; they stay what they were as long as
+// nothing in pg_proc has changed. (The text of other functions can change with the names in it.)
 func (l *loader) functions(ctx context.Context) error {
+	from := 0
+	if l.same("proc", "namespace", "language") {
+		from = FirstUserOID
+		for name, list := range l.old.funcsByName {
+			for _, f := range list {
+				if f.Builtin() {
+					l.s.functions[f.OID] = f
+					l.s.funcsByName[name] = append(l.s.funcsByName[name], f)
+				}
+			}
+		}
+	}
 	var f Function
 	var kind, volatility string
 	var all []uint32
@@ -51,7 +68,7 @@ func (l *loader) functions(ctx context.Context) error {
 		LEFT JOIN pg_depend d ON p.oid >= 16384 AND d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 			AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 		LEFT JOIN pg_extension e ON e.oid = d.refobjid
-		WHERE n.nspname !~ '^pg_(toast_)?temp_'`,
+		WHERE n.nspname !~ '^pg_(toast_)?temp_' AND p.oid >= `+strconv.Itoa(from),
 		[]any{&f.OID, &f.Schema, &f.Name, &kind, &volatility, &f.Language, &f.Args, &f.Defaults, &f.Variadic, &f.Result, &f.ReturnsSet,
 			&all, &modes, &names, &f.Extension, &source, &body, &f.Library, &f.Owner, &f.Definer, &f.Config, &f.DefaultArgs}, func() {
 			f.Kind, f.Volatility = kind[0], volatility[0]

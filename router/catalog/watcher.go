@@ -184,7 +184,7 @@ func (w *Watcher) look(ctx context.Context, conn **pgx.Conn) (settled bool, err 
 		look.Changed, look.Visible = digest != old.Digest, visible
 	}
 	if old == nil || look.Changed {
-		s, visible, err := load(limited, *conn)
+		s, visible, err := load(limited, *conn, old)
 		if err != nil {
 			return false, err
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"reflect"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -126,6 +128,41 @@ func TestWatcherLooksAgainUntilItIsNotTooEarly(t *testing.T) {
 	eventually(t, "the table", func() bool { return w.Current() != nil && w.Current().RelationByName("public", "t") != nil })
 	if looks.Load() != 6 {
 		t.Errorf("%d looks", looks.Load())
+	}
+}
+
+// What is taken over from the snapshot before is what would be read.
+func TestALaterSnapshotSaysWhatAFreshOneWould(t *testing.T) {
+	c := pg.Get(t)
+	db := c.NewDatabase(t)
+	conn := connect(t, db)
+	w := watch(t, catalog.WatcherConfig{
+		Connect:  func(ctx context.Context) (*pgx.Conn, error) { return c.Primary().Connect(ctx, db) },
+		Interval: 5 * time.Millisecond,
+	})
+	eventually(t, "a snapshot", func() bool { return w.Current() != nil })
+	for _, sql := range []string{
+		"CREATE TABLE t (id int)", "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT count(*)::int FROM t; END", "ALTER TABLE t RENAME TO u",
+		"CREATE AGGREGATE a(int) (sfunc = int4pl, stype = int)", "ALTER FUNCTION pg_catalog.lower(text) VOLATILE", "ALTER SCHEMA public RENAME TO common", "DROP AGGREGATE common.a(int)",
+	} {
+		before := w.Current()
+		exec(t, conn, sql)
+		eventually(t, sql, func() bool { return w.Current() != before })
+		now, fresh := w.Current(), load(t, conn)
+		count := func(s *catalog.Snapshot) (n int) {
+			for range s.Functions {
+				n++
+			}
+			return n
+		}
+		if count(now) != count(fresh) {
+			t.Errorf("%s: %d functions, for a fresh one %d", sql, count(now), count(fresh))
+		}
+		for f := range fresh.Functions {
+			if !reflect.DeepEqual(now.Function(f.OID), f) || !slices.ContainsFunc(now.FunctionsNamed(f.Name), func(g *catalog.Function) bool { return g.OID == f.OID }) {
+				t.Errorf("%s: %+v, for a fresh one %+v", sql, now.Function(f.OID), f)
+			}
+		}
 	}
 }
 
