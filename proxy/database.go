@@ -78,7 +78,7 @@ func (d *Databases) Get(name string) *Database {
 	r.Plans = router.NewPlanCache(d.cfg.Plans)
 	log := d.cfg.Logger.With("database", name)
 	r.watcher = catalog.NewWatcher(catalog.WatcherConfig{
-		Connect:  func(ctx context.Context) (*pgx.Conn, error) { return d.connect(ctx, name) },
+		Connect:    func(ctx context.Context) (*pgx.Conn, error) { return d.connect(ctx, name) },
 		BeforeLook: func() { r.probe = r.Table.Begin() },
 		OnLook:     func(look catalog.Look) bool { return d.looked(r, look) },
 		Logger:     log,
