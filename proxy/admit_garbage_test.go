@@ -79,6 +79,7 @@ func TestGarbage(t *testing.T) {
 		{"no terminator", []byte("\x00\x00\x00\x0e\x00\x03\x00\x00user\x00u"), "08P01", "expected terminator as last byte"},
 		{"replication", startup(wire.Protocol30, "user", "u", "replication", "true"), "0A000", "replication connections are not supported"},
 		{"logical replication", startup(wire.Protocol30, "user", "u", "replication", "database"), "0A000", "replication connections are not supported"},
+		{"replication, as nobody says it", startup(wire.Protocol30, "user", "u", "replication", "maybe"), "22023", `invalid value for parameter "replication": "maybe"`},
 		{"no replication", cat(startup(wire.Protocol30, "user", "u", "replication", "off"), wire.AppendSync(nil)), "08P01", "expected SASL response"},
 		{"SSL twice", cat(ssl, ssl), "08P01", "received unencrypted data after SSL request"},
 		{"query instead of a password", cat(u, wire.AppendQuery(nil, "select 1")), "08P01", "expected SASL response, got message type 81"},

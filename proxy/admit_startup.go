@@ -149,6 +149,10 @@ func checkReplication(value string) error {
 	switch strings.ToLower(value) {
 	case "", "false", "fals", "fal", "fa", "f", "no", "n", "off", "of", "0": // parse_bool takes unique prefixes
 		return nil
+	case "database", "true", "tru", "tr", "t", "yes", "ye", "y", "on", "1":
+	default:
+		return wire.Fatal("22023", "invalid value for parameter \"%s\": \"%s\"", "replication", value).
+			WithHint("Valid values are: \"false\", 0, \"true\", 1, \"database\".")
 	}
 	return wire.Fatal("0A000", "replication connections are not supported").
 		WithHint("Connect to the Postgres server itself for replication.")

@@ -89,7 +89,7 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 		"auth-type": "trust", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "connect-timeout": "8ms",
 		"server-lifetime": "2h", "server-idle-timeout": "3h", "consistency": "strong", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
 		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "slot": "s", "publication": "p",
-		"auth-file": "f", "tls-mode": "allow", "tls-cert": "c", "tls-key": "k", "tls-client-ca": "a",
+		"unix-socket-dir": "/d", "auth-file": "f", "tls-mode": "allow", "tls-cert": "c", "tls-key": "k", "tls-client-ca": "a",
 		"log-format": "json", "log-level": "debug", "drain-timeout": "4s", "shards": "3",
 	}
 	typ := reflect.TypeFor[ServeConfig]()

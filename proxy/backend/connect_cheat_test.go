@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet/freshet/bench/cluster"
 	"github.com/freshet/freshet/proxy/auth"
 	"github.com/freshet/freshet/proxy/wire"
 )
@@ -225,3 +227,37 @@ func (c *scripted) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 func (c *scripted) SetDeadline(time.Time) error      { return nil }
 func (c *scripted) SetReadDeadline(time.Time) error  { return nil }
 func (c *scripted) SetWriteDeadline(time.Time) error { return nil }
+
+// Who takes TLS from the first byte has to say that it speaks Postgres' protocol: else we may have been led to a server of another one.
+func TestDirectTLSNeedsALPN(t *testing.T) {
+	noLeaks(t)
+	authority, err := cluster.NewAuthority("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key, err := authority.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, protos := range [][]string{nil, {auth.ALPN}} {
+		asked := make(chan bool, 1)
+		plain := server(t, func(conn net.Conn) {
+			secure := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: protos})
+			_, err := wire.NewReader(secure).Startup()
+			asked <- err == nil
+			secure.Write(wire.AppendReadyForQuery(wire.AppendAuthenticationOk(nil), wire.TxIdle))
+		})
+		target := mustTarget(t, "postgres://u:p@"+plain.Addr()+"/d?sslmode=require&sslnegotiation=direct")
+		_, err := connect(t, ConnectConfig{Target: target, Identity: target.Service()})
+		if protos == nil && (err == nil || !strings.Contains(err.Error(), "ALPN")) || protos != nil && err != nil {
+			t.Errorf("%q: %v", protos, err)
+		}
+		if <-asked != (protos != nil) {
+			t.Errorf("%q: a startup message, or none", protos)
+		}
+	}
+}

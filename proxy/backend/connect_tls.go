@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 
+	"github.com/freshet/freshet/proxy/auth"
 	"github.com/freshet/freshet/proxy/wire"
 )
 
@@ -35,6 +36,11 @@ func secureConn(ctx context.Context, conn net.Conn, way tlsMode, ways [2]tlsMode
 	t := tls.Client(conn, way.config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, &tlsError{err}
+	}
+	// A server that takes TLS directly has to say that it speaks Postgres' protocol, or it may be one of another protocol
+	// to which somebody has led us (libpq asks the same).
+	if way.is == modeDirect && t.ConnectionState().NegotiatedProtocol != auth.ALPN {
+		return nil, &tlsError{errors.New("direct TLS was established without ALPN protocol \"postgresql\": is that a Postgres server, 17 or later?")}
 	}
 	return t, nil
 }
