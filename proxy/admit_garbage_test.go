@@ -247,7 +247,7 @@ func TestProtocolIsNegotiated(t *testing.T) {
 }
 
 // A client that says a little now and then must not stay for longer than one that says nothing.
-func TestSlowClientsAreCut(t *testing.T) {
+func TestHazard27SlowClientsAreCut(t *testing.T) {
 	const timeout = 60 * time.Millisecond
 	d := open(t, stranger(timeout))
 	u := startup(wire.Protocol30, "user", "u")

@@ -175,6 +175,7 @@ func (d *Databases) connect(ctx context.Context, name string) (*pgx.Conn, error)
 		return nil, fmt.Errorf("the service URL of %s can't be read", n.Addr())
 	}
 	cfg.Database = name
+	cfg.LookupFunc = n.ConnConfig().LookupFunc
 	cfg.RuntimeParams["application_name"] = "freshet catalog"
 	return pgx.ConnectConfig(ctx, cfg)
 }

@@ -54,6 +54,8 @@ func (f *Feed) connect(ctx context.Context) (_ *link, err error) {
 	}
 	f.update(func(s *Status) { s.Primary = net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))) })
 	cfg.ConnectTimeout = f.cfg.ConnectTimeout
+	// The dialer tries all addresses of the name within the timeout; pgconn would give all of it to the first.
+	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	cfg.RuntimeParams["application_name"] = "freshet feed"
 	// What runs on it must mean what it says.
 	cfg.RuntimeParams["search_path"] = "pg_catalog, pg_temp"

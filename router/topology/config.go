@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -113,6 +114,10 @@ func parseURL(url string, cfg Config) (*pgconn.Config, error) {
 		}
 	}
 	pc.ConnectTimeout = cfg.ConnectTimeout
+	// The dialer gets the name. Of its addresses it tries each for a part of
+	// the time that there is, IPv6 and IPv4 side by side. pgconn would give all
+	// of the time to the first.
+	pc.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	if pc.RuntimeParams == nil {
 		pc.RuntimeParams = map[string]string{}
 	}
