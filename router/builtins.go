@@ -34,7 +34,7 @@ var stableCacheable = names(map[string]string{
 	"xmloption":     `xml xml_is_well_formed`,
 	"the database, role and search path (key)": `current_database current_user session_user getpgusername current_schema`,
 	// Names are looked up in the search path, and in catalogs whose every change invalidates all answers.
-	"the catalog": `pg_typeof format_type to_regclass to_regtype to_regproc to_regprocedure to_regoper to_regoperator to_regnamespace to_regrole
+	"the catalog": `pg_typeof format_type regclass to_regclass to_regtype to_regproc to_regprocedure to_regoper to_regoperator to_regnamespace to_regrole
 		to_regcollation pg_has_role has_table_privilege has_column_privilege has_any_column_privilege has_schema_privilege`,
 	// Judged by the type that they make: see analysis.populates.
 	"the type of the result": `json_populate_record json_populate_recordset json_to_record json_to_recordset
@@ -46,7 +46,21 @@ var stableOnReplica = names(map[string]string{
 	// Comparing a time with and one without zone in jsonpath takes today's offset (jsonpath_exec.c: castTimeToTimeTz).
 	"reads the clock": `now transaction_timestamp statement_timestamp age timetz timezone jsonb_path_exists_tz
 		jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz`,
-	"depends on the session's schemas": `current_schemas`, // among them, perhaps, one for temporary tables
+	"depends on the session's schemas": `current_schemas pg_my_temp_schema pg_is_other_temp_schema`,
+	"depends on the server":            `version`,
+	// What psql's \d and the introspection of object-relational mappers ask.
+	"depends on the catalog": `pg_get_expr pg_get_indexdef pg_get_constraintdef pg_get_viewdef pg_get_ruledef pg_get_triggerdef pg_get_functiondef
+		pg_get_function_arguments pg_get_function_identity_arguments pg_get_function_result pg_get_function_arg_default pg_get_function_sqlbody
+		pg_get_userbyid pg_get_partkeydef pg_get_partition_constraintdef pg_get_statisticsobjdef pg_get_statisticsobjdef_columns
+		pg_get_statisticsobjdef_expressions pg_get_serial_sequence pg_get_keywords pg_get_catalog_foreign_keys pg_get_publication_tables
+		pg_table_is_visible pg_type_is_visible pg_function_is_visible pg_operator_is_visible pg_opclass_is_visible pg_opfamily_is_visible
+		pg_conversion_is_visible pg_ts_parser_is_visible pg_ts_dict_is_visible pg_ts_template_is_visible pg_ts_config_is_visible
+		pg_collation_is_visible pg_statistics_obj_is_visible obj_description col_description shobj_description pg_encoding_to_char
+		pg_char_to_encoding pg_describe_object pg_identify_object pg_identify_object_as_address pg_get_object_address
+		pg_relation_is_updatable pg_column_is_updatable pg_relation_is_publishable pg_index_column_has_property pg_index_has_property
+		pg_indexam_has_property pg_options_to_table aclexplode row_security_active has_database_privilege has_foreign_data_wrapper_privilege
+		has_function_privilege has_language_privilege has_parameter_privilege has_sequence_privilege has_server_privilege
+		has_tablespace_privilege has_type_privilege`,
 })
 
 // writingStable are functions that are called stable and yet do more than read: they assign a transaction ID.
@@ -81,7 +95,7 @@ var volatileReads = names(map[string]string{
 		pg_stat_get_xact_tuples_newpage_updated pg_stat_get_io pg_get_wait_events
 		pg_replication_origin_session_is_setup pg_replication_origin_session_progress
 		pg_replication_origin_progress pg_show_replication_origin_status
-		pg_collation_actual_version pg_database_collation_actual_version amvalidate pg_partition_tree pg_partition_ancestors
+		pg_collation_actual_version pg_database_collation_actual_version amvalidate
 		pg_ls_dir pg_ls_logdir pg_ls_waldir pg_ls_tmpdir pg_ls_archive_statusdir pg_ls_logicalmapdir pg_ls_logicalsnapdir
 		pg_ls_replslotdir pg_read_file pg_read_binary_file pg_stat_file`,
 	"reads a large object": `lo_get`,
@@ -89,6 +103,19 @@ var volatileReads = names(map[string]string{
 		pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared`,
 	"releases a lock":             `pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all`,
 	"changes the session's state": `set_config setseed pg_stat_clear_snapshot`,
+})
+
+// volatileOnReplica are volatile functions that write nothing and read nothing but catalogs.
+var volatileOnReplica = names(map[string]string{
+	"depends on the catalog": `pg_partition_tree pg_partition_ancestors`,
+})
+
+// nodeViews are the views of pg_catalog that show more than what is in the catalogs, and so the same on every server.
+// Those of the cumulative statistics are known by their names.
+var nodeViews = names(map[string]string{
+	"": `pg_aios pg_available_extension_versions pg_available_extensions pg_backend_memory_contexts pg_config pg_cursors pg_dsm_registry_allocations
+		pg_file_settings pg_hba_file_rules pg_ident_file_mappings pg_locks pg_prepared_statements pg_prepared_xacts pg_replication_origin_status
+		pg_replication_slots pg_sequences pg_settings pg_shmem_allocations pg_shmem_allocations_numa pg_wait_events`,
 })
 
 // binding are the functions of the server that leave state on the connection beyond the transaction.

@@ -23,7 +23,7 @@ func ColumnTypes(s *catalog.Snapshot, path []string, sql string) []uint32 {
 // ListedFunctions are the names of functions that the planner knows by name.
 func ListedFunctions() []string {
 	var out []string
-	for _, m := range []map[string]string{stableCacheable, stableOnReplica, writingStable, immutableUncacheable, volatileReads, binding, runSQL} {
+	for _, m := range []map[string]string{stableCacheable, stableOnReplica, writingStable, immutableUncacheable, volatileReads, volatileOnReplica, binding, runSQL} {
 		for name := range m {
 			out = append(out, name)
 		}

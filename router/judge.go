@@ -108,6 +108,9 @@ func (j *judge) builtin(f *catalog.Function) effect {
 		}
 		return onPrimary(called + " is stable and depends on more than its arguments")
 	}
+	if why, ok := volatileOnReplica[f.Name]; ok {
+		return notCacheable(called + " " + why)
+	}
 	e := writes(called + " is volatile")
 	if why, ok := volatileReads[f.Name]; ok {
 		e = onPrimary(called + " " + why)

@@ -38,7 +38,7 @@ const reviewedOverloads = `
 	overlaps(timestamptz,timestamptz,timestamptz,interval) pg_has_role(name,name,text) pg_has_role(name,oid,text)
 	pg_has_role(name,text) pg_has_role(oid,name,text) pg_has_role(oid,oid,text) pg_has_role(oid,text)
 	pg_typeof(any) phraseto_tsquery(text) plainto_tsquery(text) quote_literal(anyelement)
-	quote_nullable(anyelement) row_to_json(record) row_to_json(record,bool) session_user()
+	quote_nullable(anyelement) regclass(text) row_to_json(record) row_to_json(record,bool) session_user()
 	textanycat(text,anynonarray) time(timestamptz) timestamp(timestamptz)
 	timestamp_cmp_timestamptz(timestamp,timestamptz) timestamp_eq_timestamptz(timestamp,timestamptz)
 	timestamp_ge_timestamptz(timestamp,timestamptz) timestamp_gt_timestamptz(timestamp,timestamptz)

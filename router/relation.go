@@ -34,7 +34,7 @@ func (a *analysis) rangeVar(v *pg.RangeVar, sc *scope) *table {
 // relation looks at a relation that is read, with its partitions and inheritance children unless ONLY is said.
 func (a *analysis) relation(r *catalog.Relation, children bool) {
 	if r.System() {
-		a.add(onPrimary(fmt.Sprintf("%s is a system catalog", r.Name)))
+		a.add(systemCatalog(r))
 		return
 	}
 	a.storage(r)
@@ -52,6 +52,20 @@ func (a *analysis) relation(r *catalog.Relation, children bool) {
 	case catalog.KindView:
 		a.merge(a.view(r))
 	}
+}
+
+// systemCatalog is the effect of reading a relation that came with the server. Catalogs change in ways that aren't in the feed, but
+// every replica has them; views of what a server is doing are asked about the primary.
+func systemCatalog(r *catalog.Relation) effect {
+	reason := r.Name + " is a system catalog"
+	_, node := nodeViews[r.Name]
+	if r.Schema == "pg_catalog" && r.Kind == catalog.KindView && (node || strings.HasPrefix(r.Name, "pg_stat_") || strings.HasPrefix(r.Name, "pg_statio_")) {
+		return onPrimary(reason)
+	}
+	if r.Kind == catalog.KindTable || r.Kind == catalog.KindView {
+		return notCacheable(reason)
+	}
+	return onPrimary(reason)
 }
 
 // storage looks at a relation for itself.
