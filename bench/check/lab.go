@@ -110,10 +110,9 @@ func (l *lab) serve() error {
 func (l *lab) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	why := errors.New("not asked yet")
 	for {
-		var source string
-		if source, why = l.probe(ctx); why == nil && (source == "l1" || slices.Contains(l.cfg.Serve, "--cache=off")) {
+		source, why := l.probe(ctx)
+		if why == nil && (source == "l1" || slices.Contains(l.cfg.Serve, "--cache=off")) {
 			return nil
 		} else if why == nil {
 			why = fmt.Errorf("it answers from %s, not from its cache", source)

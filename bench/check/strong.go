@@ -16,7 +16,6 @@ type strongHistory struct {
 	first   int64 // the version with which the window begins
 	newest  int64 // the highest version in the window
 	seen    int64 // the newest that a strong read has seen
-	seenAt  instant
 	pending []ack // strong reads that raised seen
 	judge   func(o *object, h []porcupine.Operation)
 }

@@ -92,7 +92,8 @@ func (w *withholding) accept() {
 			for {
 				n, err := server.Read(buf)
 				gate.Lock()
-				gate.Unlock() //nolint:staticcheck // it was only waited for
+				//lint:ignore SA2001 it is only waited for
+				gate.Unlock()
 				if err == nil {
 					_, err = client.Write(buf[:n])
 				}
