@@ -21,6 +21,8 @@ type Options struct {
 type Report struct {
 	Statements []string // in this order, in one transaction; none: everything is as it should be
 	Notes      []Note   // what can't be covered or done, and why
+
+	adds *Options // tables are added to the publication by name: see unfit
 }
 
 // Note is about one relation, or, when Relation is "", about something else.
@@ -79,8 +81,27 @@ func apply(ctx context.Context, conn *pgx.Conn, r Report, lockTimeout string) er
 				return fmt.Errorf("%s: %w", firstLine(s), err)
 			}
 		}
-		return nil
+		if r.adds == nil {
+			return nil
+		}
+		return unfit(ctx, tx, *r.adds)
 	})
+}
+
+// unfit looks, before the transaction that has added tables to the publication is committed, whether one is in it now that mustn't be. Tables are added by
+// name: one without replica identity may have taken the name since it was planned, and the application couldn't update it (HAZARDS 13). From
+// being added on a table is locked against losing its identity.
+func unfit(ctx context.Context, tx pgx.Tx, o Options) error {
+	p, err := readPlanIn(ctx, tx, o)
+	if err != nil {
+		return err
+	}
+	for _, t := range p.tables {
+		if t.listed && t.problem != "" && !p.allTables {
+			return fmt.Errorf("%s has changed meanwhile: %s", t.name, t.problem)
+		}
+	}
+	return nil
 }
 
 func firstLine(s string) string {
@@ -143,6 +164,7 @@ func (p *plan) publish(o Options, r *Report) {
 	}
 	switch {
 	case !p.exists:
+		r.adds = &o
 		r.do("CREATE PUBLICATION " + publication + only(" FOR TABLE ", add) +
 			" WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)")
 		return
@@ -162,6 +184,7 @@ func (p *plan) publish(o Options, r *Report) {
 		r.do("ALTER PUBLICATION " + publication + " DROP TABLE " + strings.Join(drop, ", "))
 	}
 	if len(add) > 0 {
+		r.adds = &o
 		r.do("ALTER PUBLICATION " + publication + only(" ADD TABLE ", add))
 	}
 }
@@ -246,9 +269,18 @@ func (r *Report) do(statement string) { r.Statements = append(r.Statements, stat
 func (r *Report) note(relation, text string) { r.Notes = append(r.Notes, Note{relation, text}) }
 
 // readPlan reads what is there, in one snapshot.
-func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (*plan, error) {
+func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (p *plan, err error) {
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		p, err = readPlanIn(ctx, tx, o)
+		return err
+	})
+	return p, err
+}
+
+// readPlanIn is readPlan within a transaction.
+func readPlanIn(ctx context.Context, tx pgx.Tx, o Options) (*plan, error) {
 	p := &plan{}
-	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err := func() error {
 		var version int
 		if err := tx.QueryRow(ctx, planSQL, o.Publication, o.ServiceUser, functionBody).Scan(&p.superuser, &p.user, &version,
 			&p.exists, &p.owned, &p.allTables, &p.complete, &p.schema, &p.trusted, &p.function, &p.granted); err != nil {
@@ -276,7 +308,7 @@ func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (*plan, error) {
 			p.tables = append(p.tables, t)
 		}
 		return rows.Err()
-	})
+	}()
 	slices.SortFunc(p.tables, func(a, b table) int { return strings.Compare(a.name, b.name) })
 	return p, err
 }

@@ -103,6 +103,22 @@ func TestSetupPublishesExactlyWhatHasAReplicaIdentity(t *testing.T) {
 	}
 }
 
+// Between planning and doing, another table has taken the name.
+func TestHazard13ATableOfTheSameNameIsNotPublished(t *testing.T) {
+	f := newDatabase(t, servers.Get(t), "CREATE TABLE first (id int PRIMARY KEY)")
+	f.must(Apply(f.Context(), f.conn, f.plan(Options{})))
+	f.exec("CREATE TABLE again (id int PRIMARY KEY)")
+	r := f.plan(Options{})
+	f.exec("DROP TABLE again; CREATE TABLE again (id int); INSERT INTO again VALUES (1)")
+	if err := Apply(f.Context(), f.conn, r); err == nil || !strings.Contains(err.Error(), "again") {
+		t.Errorf("applied: %v", err)
+	}
+	f.exec("DELETE FROM again")
+	if got := f.publishedNow(); !slices.Equal(got, []string{`"public"."first"`}) {
+		t.Errorf("published are %q", got)
+	}
+}
+
 func TestSetupBringsAPublicationUpToDate(t *testing.T) {
 	f := newDatabase(t, servers.Get(t), tables("a", "b", "c", "d"))
 	f.exec(`ALTER TABLE a DROP CONSTRAINT a_pkey; CREATE TABLE e (id int PRIMARY KEY);
