@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"slices"
@@ -115,15 +116,29 @@ func (c *client) do(fn func()) {
 	}
 }
 
-// cancelRequest does what a CancelRequest asks for, if its key is right.
-func (s *Server) cancelRequest(pid uint32, secret []byte) {
+// cancelRequest does what a CancelRequest asks for, if its key is right, and returns when that is done, or ctx has ended.
+func (s *Server) cancelRequest(ctx context.Context, pid uint32, secret []byte) {
 	s.mu.Lock()
 	c := s.mu.sessions[pid]
 	s.mu.Unlock()
 	if c == nil || subtle.ConstantTimeCompare(c.secret, secret) != 1 {
 		return
 	}
-	c.post(c.session.Cancel)
+	done := make(chan struct{})
+	c.loop.Post(func() {
+		asked := false
+		c.do(func() {
+			asked = true
+			c.session.Cancel(func() { close(done) })
+		})
+		if !asked { // it has ended meanwhile
+			close(done)
+		}
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // Data, Closed and Drained are the client's connection's events (shard.Handler).

@@ -244,7 +244,8 @@ func (s *Server) admit(conn net.Conn) {
 		return
 	}
 	if a.Cancel != nil {
-		s.cancelRequest(a.Cancel.PID, a.Cancel.Secret)
+		// The client takes the end of this connection for the end of its request (HAZARDS 4).
+		s.cancelRequest(ctx, a.Cancel.PID, a.Cancel.Secret)
 		a.Conn.Close()
 		return
 	}

@@ -626,12 +626,14 @@ func (s *Session) Drain() {
 // Kill ends the session at once, with a reason for the client.
 func (s *Session) Kill(err *wire.Error) { s.fatal(err) }
 
-// Cancel does what a CancelRequest of the session's key asks for.
-func (s *Session) Cancel() {
+// Cancel does what a CancelRequest of the session's key asks for. done is called, from any goroutine, when that is done: what the
+// client sends afterwards isn't hit by it.
+func (s *Session) Cancel(done func()) {
 	switch s.phase {
 	case phaseRunning, phaseStreaming, phaseCopyIn, phaseSettling:
 		s.cancelled = true
-		s.conn.Cancel()
+		s.conn.Cancel(done)
+		return
 	case phaseAcquiring, phaseAwaiting, phaseFlight, phasePlanning:
 		if s.phase == phaseAcquiring {
 			s.env.Leave(s)
@@ -641,6 +643,7 @@ func (s *Session) Cancel() {
 		s.fail(wire.Errorf("57014", "canceling statement due to user request"))
 		s.pump()
 	}
+	done()
 }
 
 var functionCallPlan = &router.Plan{Kind: router.KindUtility, Writes: true, OnPrimary: true, Reason: "a function call message"}

@@ -493,9 +493,10 @@ func (p *Pool) gone(c *Conn) {
 }
 
 // Cancel asks the server to cancel what runs on c. The connection isn't lent to anybody else until the
-// server has dealt with it. On the connection's loop.
-func (c *Conn) Cancel() {
+// server has dealt with it, or it couldn't be delivered: then done is called, from any goroutine. On the connection's loop.
+func (c *Conn) Cancel(done func()) {
 	if c.pool == nil || c.closed {
+		done()
 		return
 	}
 	p, home := c.pool, c.home
@@ -506,6 +507,7 @@ func (c *Conn) Cancel() {
 		ctx, cancel := context.WithTimeout(p.ctx, p.opts.Connect)
 		defer cancel()
 		err := SendCancel(ctx, p.target, c.pid, c.secret)
+		done()
 		home.loop.Post(func() { c.cancelDone(err) })
 	}()
 }
