@@ -55,6 +55,7 @@ const (
 	phaseAwaiting               // there is no server that could answer
 	phaseAcquiring              // a server connection is awaited
 	phaseSettling               // the server connection is being brought to the session's settings
+	phaseChecking               // the server is asked whether the session is still bound to it
 	phaseRunning                // the whole unit has been sent, its replies are coming
 	phaseStreaming              // an extended unit is passed on as it comes; its Sync hasn't come yet
 	phaseCopyIn                 // the client's copy data is passed on
@@ -122,6 +123,11 @@ type Session struct {
 	ctxID      router.Fingerprint
 	ctxGen     uint64
 	ctxOK      bool
+
+	// See session_bind.go.
+	boundLasting bool // … for something that a server can't be asked about
+	checkDue     bool // it may be gone: the server is to be asked at the next quiet moment
+	stillBound   bool // what the server has said
 
 	bound string // why the session keeps its server connection; "": it doesn't
 
@@ -196,6 +202,7 @@ type unit struct {
 	completed   int       // statements of the string that have succeeded
 	rewriting   *rewriting
 	discarded   bool // DISCARD ALL has succeeded
+	doubtful    bool // the server connection isn\'t to be used again
 
 	read     bool // may be repeated as long as nothing was sent to the client
 	sent     bool // the client has got something of the answer
@@ -236,6 +243,7 @@ type expect struct {
 	swallow   bool         // ours: the client doesn't get it
 	begins    bool         // it belongs to the BEGIN that was held back
 	poison    bool         // it makes a transaction fail that has failed already
+	checks    bool         // it asks whether the session is still bound
 	settles   bool         // it makes the session's settings, without which the unit must not run
 	own       bool         // … but it is part of the unit: if it fails, so does the unit
 	after     bool         // of the question after the query

@@ -70,7 +70,7 @@ func (s *Session) ddlSettled(committed bool) {
 // ddlNote remembers what the unit runs, to be judged again.
 func (s *Session) ddlNote() {
 	u := &s.unit
-	if s.bound != boundByDDL || s.ddl.overrun {
+	if s.ddl.since == 0 || s.ddl.overrun || s.boundLasting {
 		return
 	}
 	note := func(text string, params []uint32) {
@@ -111,7 +111,7 @@ func (s *Session) ddlOver() bool {
 	}
 	switch {
 	case s.ddl.overrun:
-		s.bound = "statements that ran right after DDL"
+		s.bound, s.boundLasting = "statements that ran right after DDL", true
 	case s.db.CatalogCheckedAt() <= s.ddl.since:
 		s.env.WakeIn(s, ddlLook, s.unit.number)
 	case len(s.ddl.ran) == 0:
@@ -142,7 +142,7 @@ func (s *Session) Judged(ran int, binds string) {
 	}
 	s.ddl.judging = false
 	if binds != "" {
-		s.bound = binds
+		s.bound, s.boundLasting = binds, true
 		return
 	}
 	if s.ddl.ran = s.ddl.ran[ran:]; len(s.ddl.ran) == 0 {

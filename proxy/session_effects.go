@@ -67,7 +67,8 @@ func (s *Session) discardAll() {
 	clear(s.conn.Prepared)
 	s.conn.Unnamed = 0
 	s.conn.SequenceOwner = nil
-	s.bound = ""
+	s.unit.doubtful = s.boundLasting // who knows what else is left; the server process isn't reused
+	s.unbind()
 	s.ddl = ddlWindow{}
 	s.seqUser = false
 }
@@ -76,8 +77,9 @@ func (s *Session) discardAll() {
 func (s *Session) unitSettled(status byte) {
 	u := &s.unit
 	if u.failed && u.provisional {
-		s.bound = ""
+		s.unbind()
 	}
+	s.noteFrees()
 	before := u.settings
 	if status == wire.TxIdle {
 		s.settingsEnd(!u.failed)

@@ -32,6 +32,10 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		s.conn.Unnamed = 0 // a Parse drops it even if it fails
 	}
 	s.local.Counters.Errors.Add(1)
+	if e.checks {
+		s.stillBound = true
+		return
+	}
 	if e.settles {
 		s.settleRefused(msg)
 		return
@@ -219,9 +223,12 @@ func (s *Session) finish(leftover bool) {
 			s.serverBroken("the end of a COPY before its data was over")
 			return
 		}
+		if !leftover && s.checkBound() {
+			return
+		}
 	default:
 		s.drop()
-		if leftover || s.inBody > 0 || tx != wire.TxIdle || u.unsettled {
+		if leftover || s.inBody > 0 || tx != wire.TxIdle || u.unsettled || u.doubtful {
 			s.inBodyDropped = s.inBody > 0
 			c.Discard()
 		} else {

@@ -11,20 +11,16 @@ import (
 	"github.com/freshet/freshet/router/topology"
 )
 
-// bind ties the session to one primary connection: from here on nothing about its server-side state is
-// assumed. The first reason stays.
-func (s *Session) bind(why string) {
-	if s.bound == "" || s.bound == boundByDDL && why != boundByDDL {
-		s.bound = why
-		s.local.Counters.Bound.Add(1)
-	}
-}
-
 // run sends the unit in hand, whose bytes are held, to a server.
 func (s *Session) run() {
 	u := &s.unit
-	if u.binds != "" && (s.bound == "" || s.bound == boundByDDL) {
-		s.bind(u.binds)
+	before := s.bound
+	for _, e := range u.effects {
+		if e.plan.Binds != "" {
+			s.bindBy(e.plan)
+		}
+	}
+	if (before == "" || before == boundByDDL) && s.bound != before {
 		u.provisional = u.plan != nil && u.plan.Kind == router.KindInvalid && s.tx == wire.TxIdle
 	}
 	s.noteSequences()

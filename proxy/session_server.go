@@ -251,6 +251,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 	}
 	switch typ {
 	case wire.MsgDataRow:
+		if e.checks {
+			s.stillBound = true
+		}
 		if e.kind == exProbe {
 			if e.after {
 				s.takeAfter(msg)
@@ -383,9 +386,13 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 		s.serverBroken("an unexpected ReadyForQuery")
 		return
 	}
-	swallow := e.swallow || e.quiet
+	swallow, checks := e.swallow || e.quiet, e.checks
 	s.pop()
 	if swallow {
+		if checks {
+			s.boundChecked()
+			return
+		}
 		if s.phase == phaseSettling {
 			s.send()
 			s.resume = true // a stream goes on with what the client has sent meanwhile

@@ -75,7 +75,7 @@ func (s *Session) streamStep(msg []byte, st *step) {
 	u := &s.unit
 	if plan := st.plan; st.typ == wire.MsgExecute && plan != nil {
 		if plan.Binds != "" {
-			s.bind(plan.Binds)
+			s.bindBy(plan)
 		}
 		u.effects = append(u.effects, effect{plan})
 		s.noteSequences()

@@ -101,9 +101,11 @@ var volatileReads = names(map[string]string{
 	"reads a large object": `lo_get`,
 	"takes a lock": `pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared
 		pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared`,
-	"releases a lock":             `pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all`,
+	releasesLock:                  `pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_unlock_all`,
 	"changes the session's state": `set_config setseed pg_stat_clear_snapshot`,
 })
+
+const releasesLock = "releases a lock"
 
 // volatileOnReplica are volatile functions that write nothing and read nothing but catalogs.
 var volatileOnReplica = names(map[string]string{

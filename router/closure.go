@@ -112,8 +112,8 @@ func (c *closure) body(text, where string, deparsed bool) {
 	}
 	operators := map[string]bool{} // those without a schema that were looked at
 	for i, w := range words {
-		if b := stateWord(words, i); b != "" && c.effect.binds == "" {
-			c.effect.binds = b + " in " + where
+		if b := stateWord(words, i); b != "" {
+			c.effect.add(effect{binds: b + " in " + where})
 		}
 		// Where a name follows schema and point, the schema is certain for operators and in calls; elsewhere it could
 		// be the alias of a table.

@@ -15,6 +15,8 @@ type effect struct {
 	primary     string // only the primary may answer, because
 	write       string // not proven to be a read, because
 	binds       string // leaves state behind, namely
+	lasting     bool   // … or something else that a server can't be asked about
+	frees       bool   // may take away what was left behind
 	readsSeq    bool   // currval, lastval
 	leavesSeq   bool   // nextval, setval
 }
@@ -25,8 +27,29 @@ func (e *effect) add(o effect) {
 	e.primary = cmp.Or(e.primary, o.primary)
 	e.write = cmp.Or(e.write, o.write)
 	e.binds = cmp.Or(e.binds, o.binds)
+	e.lasting = e.lasting || o.leavesLasting()
+	e.frees = e.frees || o.frees
 	e.readsSeq = e.readsSeq || o.readsSeq
 	e.leavesSeq = e.leavesSeq || o.leavesSeq
+}
+
+// leavesLasting tells whether what is left behind can't be asked for.
+func (e effect) leavesLasting() bool { return e.lasting || lasting(e.binds) }
+
+// checkable are the kinds of state that a server can be asked about. They begin the reasons of Plan.Binds.
+var checkable = []string{"temporary table", "LISTEN", "advisory lock", "WITH HOLD cursor", "SQL PREPARE"}
+
+// lasting tells whether a reason of Plan.Binds is of another kind.
+func lasting(binds string) bool {
+	if binds == "" {
+		return false
+	}
+	for _, c := range checkable {
+		if strings.HasPrefix(binds, c) {
+			return false
+		}
+	}
+	return true
 }
 
 // notCacheable is the effect of something that is a read, on any node.

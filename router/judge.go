@@ -122,6 +122,7 @@ func (j *judge) builtin(f *catalog.Function) effect {
 		e.leavesSeq = true
 	}
 	e.binds = binding[f.Name]
+	e.frees = volatileReads[f.Name] == releasesLock
 	return e
 }
 

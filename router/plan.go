@@ -133,6 +133,11 @@ type Plan struct {
 	Binds string
 	// DDL: the statement changes the catalog, by which others are planned.
 	DDL bool
+	// Lasting: some of that is nothing that a server can be asked about (as it can about temporary tables, LISTEN, advisory
+	// locks, cursors WITH HOLD and SQL-level PREPARE), so that nobody can tell when it is gone.
+	Lasting bool
+	// Frees: what an earlier statement has left may be gone after this one.
+	Frees bool
 	// Unbinds: DISCARD ALL: the connection's session state is gone.
 	Unbinds bool
 	// Relations are the OIDs of every relation with storage that the answer depends on, sorted, without duplicates:

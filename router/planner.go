@@ -68,9 +68,13 @@ type statement struct {
 // finish adds what all plans have.
 func (st *statement) finish(p *Plan, scan Scan) *Plan {
 	p.Generation = st.generation
+	p.Lasting = p.Lasting || lasting(p.Binds)
+	p.Frees = p.Frees || p.frees()
 	p.Hint = scan.Hint
 	p.ReplicaToo = p.replicaToo()
 	for _, part := range p.Parts {
+		part.Lasting = part.Lasting || lasting(part.Binds)
+		part.Frees = part.Frees || part.frees()
 		part.Generation, part.Hint = st.generation, scan.Hint
 	}
 	return p
@@ -96,6 +100,16 @@ func (st *statement) plan(text string) *Plan {
 	return multi
 }
 
+// frees tells whether after a statement of this kind, or after its transaction, something may be gone from the connection that it or an
+// earlier one has left there.
+func (p *Plan) frees() bool {
+	switch p.Kind {
+	case KindUtility, KindDiscard, KindCursor, KindDeallocate:
+		return true
+	}
+	return p.Binds != "" // and is undone, or dropped by a function at its end, or ON COMMIT
+}
+
 // include adds a part's properties to those of a multi-statement text.
 func (p *Plan) include(part *Plan) {
 	p.Writes = p.Writes || part.Writes
@@ -108,6 +122,8 @@ func (p *Plan) include(part *Plan) {
 	if p.Binds == "" {
 		p.Binds = part.Binds
 	}
+	p.Lasting = p.Lasting || part.Lasting || lasting(part.Binds)
+	p.Frees = p.Frees || part.Frees || part.frees()
 	p.Unbinds = p.Unbinds || part.Unbinds
 	p.DDL = p.DDL || part.DDL
 	p.ReadsSequenceState = p.ReadsSequenceState || part.ReadsSequenceState
@@ -154,7 +170,7 @@ func (st *statement) unparsed(text string, err error) *Plan {
 	}
 	c := closure{j: st.j}
 	c.body(text, "a very long statement", false)
-	p.Kind, p.Binds = KindWrite, c.effect.binds
+	p.Kind, p.Binds, p.Lasting = KindWrite, c.effect.binds, c.effect.leavesLasting()
 	return p
 }
 

@@ -251,7 +251,7 @@ var queries = []struct{ sql, want string }{
 	{"SET LOCAL ROLE alice", "replica: SET"},
 	{"RESET ROLE", "replica: SET"},
 	{"SET SESSION AUTHORIZATION alice", "replica: SET"},
-	{"SET search_path = pg_temp, public", "replica: SET | binds: temporary table"},
+	{"SET search_path = pg_temp, public", "replica: SET | binds: pg_temp in search_path"},
 	{"SET seed = 0.5", "replica: SET | binds: setseed()"},
 	{"SELECT 1; SET x.y = 1", "replica: more than one statement in a text"},
 	{"SELECT 1; SET LOCAL x.y = 1", "replica: more than one statement in a text"},

@@ -57,7 +57,7 @@ func (st *statement) set(x *pg.VariableSetStmt, text string) *Plan {
 	}
 	switch {
 	case name == "search_path" && strings.Contains(s.Value, "pg_temp"):
-		p.Binds = "temporary table" // where it comes first, CREATE TABLE makes one
+		p.Binds = "pg_temp in search_path" // where it comes first, CREATE TABLE makes temporary ones
 	case s.Default || s.IsLocal:
 		// What was bound to is gone, or ends with the transaction.
 	case name == "seed":

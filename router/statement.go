@@ -140,14 +140,14 @@ func (st *statement) selection(n *pg.Node) *Plan {
 		p.utf8 = a.s.Encoding == "UTF8"
 	}
 	if assigns := st.assignments(n); assigns != nil {
-		p.Assigns, p.Binds = assigns, ""
+		p.Assigns, p.Binds, p.Lasting = assigns, "", false
 	}
 	return p
 }
 
 // plan makes a plan of an effect.
 func (e effect) plan(kind Kind) *Plan {
-	p := &Plan{Kind: kind, Reason: e.uncacheable, Binds: e.binds,
+	p := &Plan{Kind: kind, Reason: e.uncacheable, Binds: e.binds, Lasting: e.leavesLasting(), Frees: e.frees,
 		OnPrimary: e.primary != "", PrimaryReason: e.primary, Writes: e.write != "", WriteReason: e.write,
 		ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq}
 	if p.Writes {
@@ -185,6 +185,8 @@ func (p *Plan) addBinds(e effect) {
 	if p.Binds == "" {
 		p.Binds = e.binds
 	}
+	p.Lasting = p.Lasting || e.leavesLasting()
+	p.Frees = p.Frees || e.frees
 	p.LeavesSequenceState = p.LeavesSequenceState || e.leavesSeq
 }
 
@@ -208,7 +210,7 @@ func (st *statement) utility(n *pg.Node, kind Kind) *Plan {
 	} else if !needsCatalog(n) {
 		e = effect{}
 	}
-	p := &Plan{Kind: kind, Reason: "it isn't a SELECT", Binds: e.binds, ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq}
+	p := &Plan{Kind: kind, Reason: "it isn't a SELECT", Binds: e.binds, Lasting: e.leavesLasting(), Frees: e.frees, ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq}
 	p.markWrite(strings.TrimSuffix(nodeName(n), "Stmt"))
 	return p
 }
@@ -283,8 +285,9 @@ func (st *statement) explain(x *pg.ExplainStmt) *Plan {
 	}
 	if !analyze {
 		// Planning runs no volatile function, but others, to simplify and to estimate.
+		q := st.utility(x.Query, KindRead)
 		return &Plan{Kind: KindRead, Reason: "EXPLAIN", OnPrimary: true, PrimaryReason: "EXPLAIN",
-			Binds: st.utility(x.Query, KindRead).Binds}
+			Binds: q.Binds, Lasting: q.Lasting, Frees: q.Frees}
 	}
 	p := st.one(x.Query, "")
 	switch p.Kind {
@@ -321,7 +324,7 @@ func (st *statement) cursor(n *pg.Node) *Plan {
 	case *pg.Node_DeclareCursorStmt:
 		q := st.selection(x.DeclareCursorStmt.Query)
 		p.Name = x.DeclareCursorStmt.Portalname
-		p.Writes, p.WriteReason, p.Binds = q.Writes, q.WriteReason, q.Binds
+		p.Writes, p.WriteReason, p.Binds, p.Lasting = q.Writes, q.WriteReason, q.Binds, q.Lasting
 		if x.DeclareCursorStmt.Options&cursorHold != 0 {
 			p.Binds = "WITH HOLD cursor"
 		}

@@ -97,6 +97,7 @@ const stateSchema = `CREATE TABLE t(a int PRIMARY KEY, b text); INSERT INTO t SE
 	CREATE SCHEMA other; CREATE TABLE other.t(a int PRIMARY KEY, b text); INSERT INTO other.t VALUES (1, 'other');
 	GRANT ALL ON SCHEMA public, other TO PUBLIC; GRANT SELECT ON t, other.t TO state_alice; GRANT ALL ON t TO state_bob;
 	CREATE FUNCTION sets(name text, value text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config(name, value, false); END $$;
+	CREATE FUNCTION temporarily() RETURNS int LANGUAGE plpgsql AS $$ BEGIN CREATE TEMP TABLE f(a int); INSERT INTO f VALUES (7); DROP TABLE f; RETURN 1; END $$;
 	CREATE FUNCTION fails() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'failed'; END $$;`
 
 func (s script) run(t *testing.T, ctx context.Context, c *cluster.Cluster, in *instance, direct, through string) {
