@@ -40,7 +40,7 @@ OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE pg_catalog.left(n
 
 // noteFrees looks whether what the session is bound for may be gone after the unit.
 func (s *Session) noteFrees() {
-	if s.bound == "" || s.boundLasting {
+	if s.bound == "" || s.bound == boundByDDL || s.boundLasting {
 		return
 	}
 	for _, e := range s.unit.effects {
@@ -51,7 +51,7 @@ func (s *Session) noteFrees() {
 // checkBound asks the server whether the session is still bound to it, when there is reason to think that it isn't. False: nothing
 // is to be asked.
 func (s *Session) checkBound() bool {
-	if !s.checkDue || s.bound == "" || s.boundLasting || s.serverTx != wire.TxIdle || s.tx != wire.TxIdle {
+	if !s.checkDue || s.bound == "" || s.bound == boundByDDL || s.boundLasting || s.serverTx != wire.TxIdle || s.tx != wire.TxIdle {
 		return false
 	}
 	s.checkDue, s.stillBound = false, false
