@@ -19,6 +19,7 @@ type grammar struct {
 	Demo    demoCommand    `cmd:"" help:"See it work: servers in a folder of their own, Freshet before them, a comparison."`
 	Setup   setupCommand   `cmd:"" help:"Prepare a database for the cache: the publication that the WAL feed reads, and the function that reads password verifiers."`
 	Bench   benchCommand   `cmd:"" help:"Measure and check it."`
+	Explain explainCommand `cmd:"" help:"Say what Freshet would do with a statement, and why."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`
 }
 

@@ -110,23 +110,48 @@ func (f *Feed) readDigest(ctx context.Context, l *link) (digest string, err erro
 func (f *Feed) readPublication(ctx context.Context, l *link) (publication, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.ConnectTimeout)
 	defer cancel()
+	return readPublication(ctx, l.sql, l.version, f.cfg.Publication)
+}
+
+func readPublication(ctx context.Context, conn *pgx.Conn, version int, name string) (publication, error) {
 	var p publication
-	rows, err := l.sql.Query(ctx, publicationSQLFor(l.version), f.cfg.Publication, catalogChangedBody)
+	rows, err := conn.Query(ctx, publicationSQLFor(version), name, catalogChangedBody)
 	if err != nil {
 		return p, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var oid uint32
-		var schema, name, identity, reason string
-		if err := rows.Scan(&oid, &schema, &name, &identity, &reason); err != nil {
+		var schema, relation, identity, reason string
+		if err := rows.Scan(&oid, &schema, &relation, &identity, &reason); err != nil {
 			return p, err
 		}
 		if reason == "" {
 			p.members = append(p.members, member{oid, identity})
 		} else {
-			p.uncovered = append(p.uncovered, Uncovered{oid, pgx.Identifier{schema, name}.Sanitize(), reason})
+			p.uncovered = append(p.uncovered, Uncovered{oid, pgx.Identifier{schema, relation}.Sanitize(), reason})
 		}
 	}
 	return p, rows.Err()
+}
+
+// Published says which relations a feed with this publication would cover, on an ordinary connection to the primary, and which
+// of the publication it wouldn't. Without the publication there are none of either.
+func Published(ctx context.Context, conn *pgx.Conn, name string) (oids []uint32, not []Uncovered, err error) {
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
+			return err
+		}
+		var version int
+		if err := tx.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+			return err
+		}
+		p, err := readPublication(ctx, conn, version, name)
+		for _, m := range p.members {
+			oids = append(oids, m.oid)
+		}
+		not = p.uncovered
+		return err
+	})
+	return oids, not, err
 }
