@@ -434,6 +434,9 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		s.expect(expect{kind: exSync})
 	case wire.MsgFlush:
 		if c != nil && s.unit.flush {
+			if s.unit.sight.asks {
+				out = s.queueAfter(out)
+			}
 			out = wire.AppendSync(out)
 			s.expect(expect{kind: exSync})
 			break

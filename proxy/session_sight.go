@@ -32,6 +32,10 @@ func (s *Session) lookAt() {
 		g.epoch = g.source.Epoch()
 		g.least = s.cons.Floor()
 	}
+	if !u.simple && !u.streaming && u.executes == 0 {
+		g.source = nil // to prepare and describe shows nothing
+		return
+	}
 	g.asks = u.read && (u.leaves || !s.held.on) && (u.filling || s.settling > 0)
 	if g.asks && s.settling > 0 {
 		s.settling--
