@@ -377,6 +377,9 @@ type PoolStats struct {
 	backend.Stats
 }
 
+// Elastic is how many bytes are lent to clients that send on and on without reading. Safe for concurrent use.
+func (s *Server) Elastic() int64 { return s.cfg.Shared.elastic.Load() }
+
 // Stats returns a momentary picture. Safe for concurrent use.
 func (s *Server) Stats() Stats {
 	st := Stats{Clients: s.clients.Load(), MaxConns: int(s.maxClients.Load())}

@@ -69,9 +69,9 @@ const (
 	maxHeld         = 256 << 10 // an extended unit larger than this is streamed
 	maxUnread       = 1 << 20   // of the client's bytes while a unit runs
 	clientHighWater = 1 << 20   // of unsent bytes to the client, beyond which the server isn't read
-	clientElastic   = 64 << 20  // the same while the client is still sending: both directions must move (HAZARD 16)
 	serverHighWater = 1 << 20   // of unsent bytes to the server, beyond which the client isn't read
 	maxAttempts     = 3         // of a read that had sent nothing
+	maxStale        = 100       // more of them, on connections from the pool that turn out to be dead
 	maxKept         = 64 << 10  // of a unit's bytes, once they have been sent and won't be again
 	maxPrepared     = 1000      // statements prepared on one server connection
 )
@@ -96,11 +96,12 @@ type Session struct {
 
 	held              heldTx
 	txDefaults        txDefaults
-	serverTx          byte  // transaction status that the server connection in hand was last in
-	onReplica         bool  // the transaction is on a replica
-	poisoned          bool  // the transaction has failed without the server connection knowing
-	readOnlyAtPrimary bool  // a READ ONLY transaction has needed the primary before
-	ghost             ghost // the unnamed portal as it would be in the transaction that is held back
+	serverTx          byte        // transaction status that the server connection in hand was last in
+	onReplica         bool        // the transaction is on a replica
+	poisoned          bool        // the transaction has failed without the server connection knowing
+	lost              *wire.Error // why the transaction failed, which the client hasn't been told
+	readOnlyAtPrimary bool        // a READ ONLY transaction has needed the primary before
+	ghost             ghost       // the unnamed portal as it would be in the transaction that is held back
 
 	cons   *consistency.Session
 	ownKey string // session_key in force; "" for the connection itself
@@ -164,6 +165,7 @@ type Session struct {
 	settleError  *wire.Error
 	clientPaused bool
 	serverPaused bool
+	borrowed     int // bytes of Shared.elastic
 	draining     bool // end at the next quiet moment
 	cancelled    bool
 
@@ -209,6 +211,8 @@ type unit struct {
 	failed   bool // the server has reported an error
 	retrying bool // the rest of the replies is dropped, and the unit is run again
 	attempts int
+	stale    int   // of them, on connections that had been in the pool
+	fatal    bool  // the server has said why it closes the connection
 	giveUp   int64 // when waiting for a server ends
 	avoid    *topology.Node
 	reason   reason
@@ -387,7 +391,10 @@ func (s *Session) pump() {
 func (s *Session) holdBackClient() {
 	pause := false
 	switch s.phase {
-	case phaseIdle, phaseSkipping:
+	case phaseIdle:
+		// A whole message that waits, waits for the client to take what it has been sent.
+		pause = len(s.in) > maxUnread && s.env.ClientBuffered() > s.mayBuffer()
+	case phaseSkipping:
 	case phaseStreaming, phaseCopyIn:
 		pause = s.conn != nil && s.conn.Buffered() > serverHighWater
 	default:
@@ -397,6 +404,7 @@ func (s *Session) holdBackClient() {
 		s.clientPaused = pause
 		if pause {
 			s.env.PauseClient()
+			s.holdBackServer()
 		} else {
 			s.env.ResumeClient()
 		}
@@ -405,6 +413,7 @@ func (s *Session) holdBackClient() {
 
 // ClientDrained says that the client has taken most of what was queued.
 func (s *Session) ClientDrained() {
+	s.giveBack()
 	if s.serverPaused {
 		s.serverPaused = false
 		if s.conn != nil {
@@ -438,7 +447,7 @@ func (s *Session) consume(p []byte) int {
 		}
 		switch s.phase {
 		case phaseIdle:
-			if s.env.ClientBuffered() > clientElastic {
+			if s.env.ClientBuffered() > clientHighWater && s.env.ClientBuffered() > s.mayBuffer() {
 				return done // a client that asks and asks and never reads
 			}
 			n = s.nextUnit(rest)
@@ -490,6 +499,9 @@ func (s *Session) nextUnit(p []byte) int {
 	}
 	switch p[0] {
 	case wire.MsgQuery:
+		if isLarge(p, wire.MsgQuery, maxQuery) {
+			return s.largeQuery(p)
+		}
 		_, n := s.frame(p)
 		if n == 0 {
 			return 0

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
 	"github.com/freshet/freshet/router/topology"
 )
 
@@ -56,6 +57,9 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		s.probeFailed(msg)
 		return
 	}
+	if s.onReplica && isFatal(body) && !s.mayRetry(code) {
+		return // ServerClosed follows, and replicaLost says what comes of it
+	}
 	s.noFill()
 	if s.mayRetry(code) {
 		u.retrying = true
@@ -63,10 +67,11 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		return
 	}
 	u.failed = true
-	if e.kind == exBind && string(code) == "0A000" && e.step < len(u.steps) && u.steps[e.step].st != nil {
+	if e.kind == exBind && string(code) == "0A000" && e.step >= 0 && e.step < len(u.steps) && u.steps[e.step].st != nil {
 		// "cached plan must not change result type": clients prepare anew after it, and must not get the same again.
 		s.shared.Statements.retire(u.steps[e.step].st)
 	}
+	u.fatal = isFatal(body)
 	if e.kind == exParse && e.registers && e.st.name == "" {
 		s.unnamed = nil // a Parse drops it even if it fails
 	}
@@ -143,7 +148,7 @@ func (s *Session) withClientNames(ex *expect, msg []byte) []byte {
 	rename := func(server, client string) {
 		e.Message = strings.ReplaceAll(e.Message, `"`+server+`"`, `"`+client+`"`)
 	}
-	if u := &s.unit; ex.kind == exBind && !u.streaming && ex.step < len(u.steps) && u.steps[ex.step].end <= len(u.buf) {
+	if u := &s.unit; ex.kind == exBind && !u.streaming && ex.step >= 0 && ex.step < len(u.steps) && u.steps[ex.step].end <= len(u.buf) {
 		if st := u.steps[ex.step]; st.typ == wire.MsgBind && st.st != nil {
 			b, err := wire.DecodeBind(wire.Body(u.buf[st.off:st.end]))
 			if err == nil {
@@ -172,7 +177,7 @@ func (s *Session) skipToSync() {
 // mayRetry says whether an error is the server's rather than the statement's, and the client has seen nothing yet.
 func (s *Session) mayRetry(code []byte) bool {
 	u := &s.unit
-	if !u.read || u.sent || u.attempts >= maxAttempts || s.cancelled || s.phase == phaseOrphan {
+	if !u.read || u.sent || u.attempts-u.stale >= maxAttempts || s.cancelled || s.phase == phaseOrphan {
 		return false
 	}
 	switch string(code) {
@@ -290,8 +295,38 @@ func (s *Session) serverGoesAway(msg []byte) {
 		s.end()
 		return
 	}
+	if s.onReplica {
+		s.replicaLost()
+		return
+	}
 	s.env.ToClient(msg)
 	s.serverLostFor(nil)
+}
+
+// isFatal says whether an ErrorResponse announces the end of the connection.
+func isFatal(body []byte) bool {
+	v := wire.ErrorField(body, 'V')
+	return string(v) == "FATAL" || string(v) == "PANIC"
+}
+
+// replicaLost fails the READ ONLY transaction that was on a replica which is gone. Nothing can have been written, and nothing else of the
+// session was there, so that the client may go on: with the transaction once more, elsewhere.
+func (s *Session) replicaLost() {
+	c := s.conn
+	err := wire.Errorf("40001", "the replica %s, on which the READ ONLY transaction was, is gone", s.nodeAddr()).
+		WithHint("Run the transaction again.")
+	s.drop()
+	if c != nil {
+		c.Discard()
+	}
+	s.held.on = true
+	s.tx = wire.TxFailed
+	if s.phase == phaseIdle || s.phase == phaseSkipping {
+		s.lost = err // nothing was asked that it could be the answer to
+		return
+	}
+	s.fail(err)
+	s.pump()
 }
 
 // serverBroken ends the session after the server has said something that can't be: nothing on the
@@ -325,8 +360,19 @@ func (s *Session) ServerClosed(err error) {
 	node := s.node
 	u := &s.unit
 	s.noFill()
-	retry := u.retrying || (u.read && !u.sent && u.attempts < maxAttempts && !s.cancelled && s.phase == phaseRunning) ||
-		(s.phase == phaseSettling && u.attempts < maxAttempts)
+	if s.conn.Reused() && u.stale < maxStale {
+		u.stale++ // it may have been dead for long; only another can tell
+	}
+	again := u.attempts-u.stale < maxAttempts && !s.cancelled
+	retry := u.retrying || u.read && !u.sent && s.phase == phaseRunning && again || s.phase == phaseSettling && again
+	whole := s.body == 0 || !s.passing
+	if s.onReplica && !retry && whole && s.phase != phaseOrphan {
+		if err != nil {
+			node.Failed(err)
+		}
+		s.replicaLost()
+		return
+	}
 	s.drop()
 	if s.phase == phaseOrphan {
 		s.end()
@@ -339,6 +385,16 @@ func (s *Session) ServerClosed(err error) {
 		u.retrying = false
 		u.avoid = node
 		s.again()
+		s.pump()
+		return
+	}
+	if u.fatal {
+		s.serverLostFor(nil) // the server has said why
+		return
+	}
+	if u.read && whole && s.phase == phaseRunning && !s.cancelled {
+		// Nothing of the session was on that connection.
+		s.fail(wire.Errorf("40001", "the connection to %s was lost while the answer was coming", node.Addr()).WithHint("Run the query again."))
 		s.pump()
 		return
 	}
@@ -374,6 +430,9 @@ func (s *Session) ClientClosed(error) {
 	if was == phaseAcquiring {
 		s.env.Leave(s)
 	}
+	if s.conn != nil && s.head() != nil && s.inVain() {
+		s.conn.Cancel()
+	}
 	if s.conn != nil && was == phaseRunning && s.bound == "" {
 		// What was asked is done to its end, as Postgres does when a client vanishes.
 		s.phase = phaseOrphan
@@ -386,8 +445,28 @@ func (s *Session) ClientClosed(error) {
 	s.end()
 }
 
+// inVain says whether what the server does for a client that is gone comes to nothing anyway: a read, or a statement in a
+// transaction that nobody will commit any more. Its locks shouldn't outlive the client.
+func (s *Session) inVain() bool {
+	u := &s.unit
+	if u.read {
+		return true
+	}
+	if s.tx == wire.TxIdle || len(u.effects) == 0 {
+		return false
+	}
+	for _, e := range u.effects {
+		switch e.plan.Kind {
+		case router.KindCommit, router.KindPrepareTransaction, router.KindMulti, router.KindInvalid:
+			return false
+		}
+	}
+	return true
+}
+
 // end lets go of everything.
 func (s *Session) end() {
+	s.giveBack()
 	s.endWrite()
 	s.endOverlay()
 	c := s.conn

@@ -28,6 +28,7 @@ func (s *Session) extendedUnit(p []byte) int {
 			return 0
 		}
 		if n == 0 {
+			stream = isLarge(p[off:], wire.MsgBind, maxHeld)
 			break
 		}
 		switch typ {
@@ -45,7 +46,7 @@ func (s *Session) extendedUnit(p []byte) int {
 		flush = typ == wire.MsgFlush
 	}
 	if off > maxHeld || flush && s.conn != nil {
-		stream = !complete
+		stream = !complete // else it is whole anyway
 	}
 	if !complete && !flush && !stream {
 		s.checkWaiting(p[:off])
@@ -302,7 +303,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 		}
 	}
 	if u.streaming {
-		u.writes, u.primary = true, true
+		u.primary = true
 		s.hold(msgs)
 		s.run()
 		return

@@ -24,6 +24,13 @@ func (s *Session) run() {
 		u.provisional = u.plan != nil && u.plan.Kind == router.KindInvalid && s.tx == wire.TxIdle
 	}
 	s.noteSequences()
+	if err := s.lost; err != nil {
+		s.lost = nil
+		if s.held.on && s.tx == wire.TxFailed {
+			s.fail(err)
+			return
+		}
+	}
 	u.read = !u.writes && !u.primary && (s.tx == wire.TxIdle || s.held.on && s.tx == wire.TxActive) && s.bound == "" && !u.streaming
 	if s.conn != nil {
 		if s.onReplica && s.tx == wire.TxActive && !s.replicaToo() {
@@ -126,6 +133,9 @@ func (s *Session) chooseNode() *topology.Node {
 		if u.reason == reasonNone || u.reason == reasonNotCacheable {
 			u.reason, u.detail = reasonOnPrimary, u.primaryReason()
 		}
+		if u.streaming {
+			u.reason, u.detail = reasonStreamed, ""
+		}
 		return primary
 	case route == router.RoutePrimary:
 		u.reason, u.detail = reasonRoute, ""
@@ -200,7 +210,7 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 	s.drop()
 	var pg *wire.Error
 	refused := errors.As(err, &pg)
-	if !refused && !errors.Is(err, backend.ErrPoolWait) && u.read && u.attempts < maxAttempts {
+	if !refused && !errors.Is(err, backend.ErrPoolWait) && u.read && u.attempts-u.stale < maxAttempts {
 		u.avoid = node
 		s.run()
 		s.pump()

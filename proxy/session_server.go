@@ -170,18 +170,23 @@ func (s *Session) toClient(p []byte) {
 
 // holdBackServer stops reading the server while the client doesn't keep up.
 func (s *Session) holdBackServer() {
-	if s.conn == nil || s.serverPaused || s.phase == phaseOrphan {
+	if s.conn == nil || s.phase == phaseOrphan {
 		return
 	}
 	limit := clientHighWater
 	if s.clientPaused {
 		// The client is being held back because the server doesn't read: if we didn't read the server either, nothing would ever
-		// move again.
-		limit = clientElastic
+		// move again (HAZARD 16).
+		limit = s.mayBuffer()
 	}
-	if s.env.ClientBuffered() > limit {
+	pause := s.env.ClientBuffered() > limit
+	switch {
+	case pause && !s.serverPaused:
 		s.serverPaused = true
 		s.conn.PauseRead()
+	case !pause && s.serverPaused && s.clientPaused:
+		s.serverPaused = false
+		s.conn.ResumeRead()
 	}
 }
 

@@ -109,7 +109,7 @@ func (s *Session) settleOver() {
 	u := &s.unit
 	err := s.settleError
 	s.settleFailed, s.settleError = false, nil
-	c := s.conn
+	c, tx := s.conn, s.serverTx
 	s.drop()
 	if c != nil {
 		c.Discard()
@@ -124,7 +124,7 @@ func (s *Session) settleOver() {
 		err = wire.Errorf("XX000", "the session's settings couldn't be made on the server connection")
 	}
 	switch {
-	case s.serverTx != wire.TxIdle:
+	case tx != wire.TxIdle:
 		s.serverLostFor(err.WithSeverity("FATAL"))
 		return
 	case err.Code == "57014" && !s.cancelled && u.attempts < maxAttempts:

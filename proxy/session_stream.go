@@ -11,6 +11,9 @@ func (s *Session) streamNext(p []byte) int {
 	if len(p) == 0 || s.conn == nil || s.conn.Buffered() > serverHighWater {
 		return 0
 	}
+	if isLarge(p, wire.MsgBind, maxHeld) {
+		return s.largeBind(p)
+	}
 	typ, n := s.frame(p)
 	if n == 0 {
 		return 0
@@ -27,6 +30,7 @@ func (s *Session) streamNext(p []byte) int {
 			return n
 		}
 		s.bind("a Query inside of a pipeline")
+		s.streamWrites()
 		s.expect(expect{kind: exQuery})
 		s.conn.Write(msg)
 		return n
@@ -56,12 +60,15 @@ func (s *Session) streamNext(p []byte) int {
 
 // streamPlanned goes on with the message whose plan was missing.
 func (s *Session) streamPlanned(st *statement, plan *router.Plan) {
-	if s.conn == nil || len(s.unit.steps) == 0 {
+	if s.conn == nil {
 		return
 	}
 	if s.plan(st) == nil {
 		// The catalog has changed meanwhile; what was planned is good enough to know whether the session has to be bound.
 		st.remember(s.ctxID, s.ctxGen, plan)
+	}
+	if len(s.unit.steps) == 0 {
+		return // for a Bind that is still on its way
 	}
 	if s.unit.skipping {
 		return
@@ -71,8 +78,22 @@ func (s *Session) streamPlanned(st *statement, plan *router.Plan) {
 	s.streamStep(s.unit.buf, &step)
 }
 
+// streamWrites is called before something that counts as a write is passed on.
+func (s *Session) streamWrites() {
+	u := &s.unit
+	u.writes = true
+	s.ownSequences(s.conn)
+	if !s.wrote && !s.onReplica {
+		s.wrote = true
+		s.cons.WriteBegan()
+	}
+}
+
 func (s *Session) streamStep(msg []byte, st *step) {
 	u := &s.unit
+	if st.typ == wire.MsgExecute && (st.plan == nil || st.plan.Writes) {
+		s.streamWrites()
+	}
 	if plan := st.plan; st.typ == wire.MsgExecute && plan != nil {
 		if plan.Binds != "" {
 			s.bindBy(plan)
@@ -180,6 +201,12 @@ func (s *Session) copyNext(p []byte) int {
 // copyRest passes on the rest of a copy data message of which the server has got the beginning.
 func (s *Session) copyRest(p []byte) int {
 	n := min(len(p), s.inBody)
+	if !s.unit.begun && !s.inBodyDropped {
+		if s.phase != phaseIdle {
+			return 0 // a Query whose beginning waits for a server
+		}
+		s.inBodyDropped = true // it has failed without one
+	}
 	if s.conn != nil && !s.inBodyDropped {
 		if s.conn.Buffered() > serverHighWater {
 			return 0

@@ -35,6 +35,8 @@ type Shared struct {
 	MaxStaleness   time.Duration
 	PoolWait       time.Duration // for the error's text
 	CacheOff       bool
+
+	elastic atomic.Int64 // see session_elastic.go
 }
 
 // Database is what sessions have to know of the database that they are connected to.

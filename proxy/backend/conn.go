@@ -62,6 +62,7 @@ type Conn struct {
 	epoch   uint64
 	idleAt  int64 // unix nanos; since when it is idle
 	owner   Borrower
+	reused  bool // it has been in the pool between two borrowers
 	closed  bool
 	cancels int  // cancel requests on their way to the server
 	parked  bool // released, but waiting for cancels to be over
@@ -88,6 +89,9 @@ func (c *Conn) ResumeRead() { c.io.ResumeRead() }
 
 // Epoch is what Options.Vouch returned for this connection.
 func (c *Conn) Epoch() uint64 { return c.epoch }
+
+// Reused says whether the connection has been in the pool between two borrowers, where it may have died unnoticed.
+func (c *Conn) Reused() bool { return c.reused }
 
 // PID returns the server's process id of this connection, as in pg_stat_activity.
 func (c *Conn) PID() uint32 { return c.pid }

@@ -252,6 +252,7 @@ func (l *Local) putIdle(c *Conn) {
 // transaction, and nothing is on its way. On the connection's loop.
 func (c *Conn) Release() {
 	c.owner = nil
+	c.reused = true
 	if c.closed {
 		return
 	}

@@ -7,6 +7,11 @@ import (
 	"strings"
 )
 
+// AppendHeader appends the header of a message whose body of size bytes is written piece by piece.
+func AppendHeader(dst []byte, typ byte, size int) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, typ), uint32(size+4))
+}
+
 // begin appends a header whose length end fills in.
 func begin(dst []byte, typ byte) ([]byte, int) {
 	return append(dst, typ, 0, 0, 0, 0), len(dst) + 1
