@@ -165,7 +165,7 @@ type Session struct {
 	settleError  *wire.Error
 	clientPaused bool
 	serverPaused bool
-	borrowed     int // bytes of Shared.elastic
+	borrowed     int  // bytes of Shared.elastic
 	draining     bool // end at the next quiet moment
 	cancelled    bool
 
