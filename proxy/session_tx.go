@@ -189,7 +189,7 @@ func (s *Session) chooseTxNode() *topology.Node {
 		if u.plan != nil {
 			u.detail = u.plan.WriteReason
 		}
-	case !s.readOnly() || s.tx != wire.TxActive || u.primary || u.streaming || !s.replicaToo() || s.readOnlyAtPrimary:
+	case !s.readOnly() || s.tx != wire.TxActive || u.primary || u.streaming || !s.replicaToo() || s.readsCatalogs() || s.readOnlyAtPrimary:
 	case s.held.route == router.RoutePrimary || s.route() == router.RoutePrimary:
 		u.reason = reasonRoute
 	case s.isolation() == router.IsolationUnset || s.isolation() == router.IsolationSerializable:
@@ -201,6 +201,16 @@ func (s *Session) chooseTxNode() *topology.Node {
 		}
 	}
 	return nodes.Primary()
+}
+
+// readsCatalogs says whether the unit reads system catalogs.
+func (s *Session) readsCatalogs() bool {
+	for _, e := range s.unit.effects {
+		if e.plan.ReadsCatalogs {
+			return true
+		}
+	}
+	return false
 }
 
 // replicaToo says whether all statements of the unit do the same on a replica as on the primary, in a READ ONLY transaction.

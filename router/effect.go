@@ -19,6 +19,7 @@ type effect struct {
 	frees       bool   // may take away what was left behind
 	readsSeq    bool   // currval, lastval
 	leavesSeq   bool   // nextval, setval
+	catalogs    bool   // reads what is in system catalogs
 }
 
 // add merges another effect. The first reason of each kind is kept.
@@ -31,6 +32,7 @@ func (e *effect) add(o effect) {
 	e.frees = e.frees || o.frees
 	e.readsSeq = e.readsSeq || o.readsSeq
 	e.leavesSeq = e.leavesSeq || o.leavesSeq
+	e.catalogs = e.catalogs || o.catalogs
 }
 
 // leavesLasting tells whether what is left behind can't be asked for.

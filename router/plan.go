@@ -165,6 +165,9 @@ type Plan struct {
 	LeavesSequenceState bool
 	// Hint is what the text's hint comments ask for.
 	Hint Hint
+	// ReadsCatalogs: system catalogs are read. Who does that at the beginning of a transaction may be about to do what only the
+	// primary can (pg_dump locks tables).
+	ReadsCatalogs bool
 	// ReplicaToo: in a READ ONLY transaction a replica does the same with the statement as the primary (which may be to refuse it).
 	ReplicaToo bool
 	// Parts are the plans of the single statements of KindMulti.

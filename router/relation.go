@@ -63,7 +63,9 @@ func systemCatalog(r *catalog.Relation) effect {
 		return onPrimary(reason)
 	}
 	if r.Kind == catalog.KindTable || r.Kind == catalog.KindView {
-		return notCacheable(reason)
+		e := notCacheable(reason)
+		e.catalogs = true
+		return e
 	}
 	return onPrimary(reason)
 }

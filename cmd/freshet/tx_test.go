@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -378,5 +382,28 @@ func (c *wireConn) upTo(t testing.TB, typ byte) string {
 		if msg[0] == typ {
 			return out.String()
 		}
+	}
+}
+
+// pg_dump's READ ONLY transaction reads catalogs, and then locks tables, which a replica refuses.
+func TestPgDumpThroughFreshetIsWhatItIsDirectly(t *testing.T) {
+	c, in, db := txDatabase(t, nil)
+	program, err := c.Program("pg_dump")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump := func(addr string) string {
+		host, port, _ := net.SplitHostPort(addr)
+		cmd := exec.Command(program, "-h", host, "-p", port, "-U", "postgres", "-d", db)
+		cmd.Env = append(os.Environ(), "PGPASSWORD="+c.Password())
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return regexp.MustCompile(`(?m)^.(un)?restrict .*$`).ReplaceAllString(string(out), "")
+	}
+	want, got := dump(c.Primary().Addr()), dump(in.Addrs()[0])
+	if want != got || !strings.Contains(got, "COPY public.k") {
+		t.Errorf("directly:\n%s\nthrough Freshet:\n%s", want, got)
 	}
 }
