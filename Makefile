@@ -6,7 +6,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 30s
 
 # Whether a file is up to date is for go to know.
-.PHONY: help deps build demo test race regress clients bench microbench lint fuzz ci clean
+.PHONY: help deps build demo test race regress clients bench microbench lint fuzz check break ci clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,12 @@ lint: ## formatting, go vet, staticcheck, import rules
 
 fuzz: ## each fuzz test for FUZZTIME (30s)
 	@.ci/fuzz $(FUZZTIME)
+
+check: deps build ## try to catch Freshet lying (ARGS='--for 10m --level mixed')
+	bin/freshet bench consistency $(ARGS)
+
+break: deps ## break each rule on purpose, and see that it is caught (ARGS='gate ryw')
+	@.ci/break $(ARGS)
 
 ci: ## what has to hold before a change goes in
 	@.ci/run

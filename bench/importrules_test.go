@@ -33,9 +33,10 @@ var mayImport = map[string][]string{
 	"router":           {"router/catalog", "router/topology", "consistency"},
 	"router/catalog":   {},
 	"router/topology":  {"consistency"},
-	"consistency":      {},
+	"consistency":      {"consistency/rule"},
+	"consistency/rule": {},
 	"consistency/feed": {"consistency"},
-	"cache":            {"consistency"},
+	"cache":            {"consistency", "consistency/rule"},
 	"bench":            {"bench/cluster"}, // drives the binary from outside
 	"bench/cluster":    {},
 	"bench/check":      {"bench/cluster"},

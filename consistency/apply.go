@@ -1,6 +1,10 @@
 package consistency
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/freshet/freshet/consistency/rule"
+)
 
 // The writer's side of the table, for the one feed that keeps it.
 
@@ -86,14 +90,16 @@ func (t *Table) Gap() {
 }
 
 func (t *Table) gapLocked() {
-	t.serving.Store(false)
 	seq := t.mu.ring.last + 1
-	t.mu.ring.begin(seq, never, never) // refuses everything
-	for _, r := range t.mu.relations {
-		r.covered.Store(false)
+	if rule.CaughtUp {
+		t.serving.Store(false)
+		for _, r := range t.mu.relations {
+			r.covered.Store(false)
+		}
+		t.catalog.Store(uint64(seq))
+		t.global.seq.Store(uint64(seq))
 	}
-	t.catalog.Store(uint64(seq))
-	t.global.seq.Store(uint64(seq))
+	t.mu.ring.begin(seq, never, never) // refuses everything
 	t.applied.Store(uint64(seq))
 	t.timeline.Store(0)
 	t.Reset() // the epoch last: see Begin

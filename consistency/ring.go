@@ -3,6 +3,8 @@ package consistency
 import (
 	"slices"
 	"sort"
+
+	"github.com/freshet/freshet/consistency/rule"
 )
 
 // ring remembers the recent commits in the order in which the feed applied them, and enough about those that it has
@@ -91,6 +93,9 @@ func (r *ring) firstFrom(seq Seq, found func(*ringEntry) bool) Seq {
 func (r *ring) seenBy(s Snapshot, visible Seq) (prefix Seq, ok bool) {
 	if r.dropped > visible && r.droppedXID >= s.Xmin {
 		return 0, false
+	}
+	if e := r.at(r.last); !rule.Prefix && r.first <= r.last && s.Sees(e.xid) {
+		return r.last, true
 	}
 	// It isn't enough to look at the newest commit: commits need not become visible in the order of the WAL.
 	for seq := r.firstFrom(visible+1, func(e *ringEntry) bool { return e.maxXID >= s.Xmin }); seq <= r.last; seq++ {

@@ -1,8 +1,11 @@
 package consistency
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/freshet/freshet/consistency/rule"
 )
 
 // Release says what ends a read-your-writes pin.
@@ -60,12 +63,19 @@ func NewSession(window time.Duration, release Release) *Session {
 
 // WriteBegan is called before the first byte of a write goes to the primary. From here on, reads go to the primary only,
 // until WriteEnded has been called as many times as WriteBegan.
-func (s *Session) WriteBegan() { s.writing.Add(1) }
+func (s *Session) WriteBegan() {
+	if rule.ReadYourWrites {
+		s.writing.Add(1)
+	}
+}
 
 // WriteEnded is called when the answer to the write is here and has not been forwarded to the client, or when its connection
 // is lost and its outcome unknown. now must have been read (from Now) after the answer arrived: a value that is older than
 // the acknowledgement would let a source that lacks the write pass for one that has it. The ticket is for Learned.
 func (s *Session) WriteEnded(now int64) (ticket uint64) {
+	if !rule.ReadYourWrites {
+		return 0
+	}
 	raise(&s.lastEnd, now)
 	ticket = s.ended.Add(1)
 	s.writing.Add(-1)
@@ -75,6 +85,9 @@ func (s *Session) WriteEnded(now int64) (ticket uint64) {
 // Learned takes the position clock's answer to a question that began after WriteEnded gave the ticket. The writes before
 // that one ended earlier, so the answer holds for them, too; the pin ends unless another write has ended since.
 func (s *Session) Learned(ticket uint64, lsn LSN) {
+	if !rule.ReadYourWrites {
+		return
+	}
 	s.Saw(lsn)
 	raise(&s.learned, ticket)
 }
@@ -124,6 +137,12 @@ func (s *Session) Admits(src *Source, r Read) bool { return s.Judge(src, r) == A
 
 // Judge is Admits with its reason.
 func (s *Session) Judge(src *Source, r Read) Verdict {
+	if !rule.Gate {
+		return Admitted
+	}
+	if !rule.Staleness {
+		r.Bound = math.MaxInt64
+	}
 	if r.Level == Eventual {
 		return src.within(r)
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/freshet/freshet/consistency/rule"
 )
 
 // How a session never goes back in time.
@@ -40,6 +42,9 @@ type sighting struct {
 // See notes that the session has been given an answer by the source, in this epoch of it, not later than now (by Now, read
 // after the answer had come from the source, and before its client could act on it).
 func (s *Session) See(source *Source, epoch uint64, now int64) {
+	if !rule.Seen {
+		return
+	}
 	s.seen.mu.Lock()
 	defer s.seen.mu.Unlock()
 	for i := range s.seen.mu.list {
@@ -54,6 +59,9 @@ func (s *Session) See(source *Source, epoch uint64, now int64) {
 
 // SeenUntil says that what the session was given by the source up to the instant at had nothing in it beyond upper.
 func (s *Session) SeenUntil(source *Source, epoch uint64, at int64, upper LSN) {
+	if !rule.Seen {
+		return
+	}
 	s.Saw(upper)
 	if !s.Unsettled() {
 		return

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/freshet/freshet/consistency/rule"
 )
 
 // Seq is the number of a commit in the order in which the feed applied it. It goes on counting across gaps. 0: none.
@@ -180,6 +182,9 @@ func (t *Table) Contains(p Probe) (Seq, error) {
 	case p.Timeline != 0 && p.Timeline != timeline:
 		return 0, ErrTimeline
 	}
+	if !rule.Fence {
+		return t.Applied(), nil
+	}
 	r := &t.mu.ring
 	begun, ok := r.pseudosUntil(p.Began)
 	if !ok {
@@ -190,6 +195,9 @@ func (t *Table) Contains(p Probe) (Seq, error) {
 		prefix, ok = r.replayedAt(p.Replayed)
 	} else {
 		prefix, ok = t.seenLocked(p.Snapshot, p.Visible)
+		if !rule.FencePrimary {
+			prefix, ok = p.Began, true // where the primary is when it is asked, is beyond all that had been applied before
+		}
 	}
 	if !ok {
 		return 0, ErrTooOld

@@ -3,6 +3,7 @@ package proxy
 import (
 	"github.com/freshet/freshet/cache"
 	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/consistency/rule"
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
 )
@@ -316,6 +317,9 @@ func (s *Session) takeProbe(row []byte) {
 		if !u.probeApart {
 			return
 		}
+	}
+	if !rule.FenceReplica {
+		u.probe.OnReplica = false
 	}
 	if u.probe.OnReplica {
 		lsn, err := parseLSN(v)

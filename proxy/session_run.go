@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/freshet/freshet/consistency/rule"
 	"github.com/freshet/freshet/proxy/backend"
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
@@ -316,6 +317,9 @@ func (s *Session) queueProbe() {
 	s.unit.probe.OnReplica = s.node.Role() == topology.Replica
 	if s.unit.probe.OnReplica {
 		id, sql, name = probeReplicaID, probeReplica, probeReplicaName
+		if !rule.FenceReplica {
+			id, sql, name = probeIDs+99, probePrimary, probeName+"_broken"
+		}
 	}
 	if !s.preparedBefore(id) {
 		out = wire.AppendParse(out, name, sql)

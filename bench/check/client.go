@@ -20,6 +20,7 @@ type client struct {
 	r       *run
 	id      int
 	past    bool
+	hasty   bool // its commits wait for no standby: they overtake those that do
 	rng     *rand.Rand
 	level   Level
 	keyed   *session // the session that it shares by its session key; nil: none

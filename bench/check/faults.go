@@ -106,7 +106,7 @@ func mending() (context.Context, context.CancelFunc) {
 }
 
 func (r *run) replica(rng *rand.Rand) *cluster.Node {
-	list := r.lab.cluster.Replicas()
+	list := r.lab.replicas()
 	if len(list) == 0 {
 		return nil
 	}
@@ -120,24 +120,24 @@ func (r *run) lag(ctx context.Context, rng *rand.Rand) error {
 	}
 	mend, cancel := mending()
 	defer cancel()
-	if err := n.PauseReplay(mend); err != nil {
+	if err := pauseReplay(mend, n); err != nil {
 		return err
 	}
 	upTo(ctx, rng, 2*r.cfg.Bound)
-	return n.ResumeReplay(mend)
+	return resumeReplay(mend, n)
 }
 
 func (r *run) lagAll(ctx context.Context, rng *rand.Rand) error {
 	mend, cancel := mending()
 	defer cancel()
-	for _, n := range r.lab.cluster.Replicas() {
-		if err := n.PauseReplay(mend); err != nil {
+	for _, n := range r.lab.replicas() {
+		if err := pauseReplay(mend, n); err != nil {
 			return err
 		}
 	}
 	upTo(ctx, rng, 2*r.cfg.Bound)
-	for _, n := range r.lab.cluster.Replicas() {
-		if err := n.ResumeReplay(mend); err != nil {
+	for _, n := range r.lab.replicas() {
+		if err := resumeReplay(mend, n); err != nil {
 			return err
 		}
 		upTo(ctx, rng, r.cfg.Bound/4)
@@ -157,29 +157,74 @@ func (r *run) freeze(ctx context.Context, rng *rand.Rand) error {
 	return n.Thaw()
 }
 
+// pauseReplay and resumeReplay try again when replay itself has the statement cancelled.
+func pauseReplay(ctx context.Context, n *cluster.Node) error { return insist(ctx, n.PauseReplay) }
+
+func resumeReplay(ctx context.Context, n *cluster.Node) error { return insist(ctx, n.ResumeReplay) }
+
+func insist(ctx context.Context, do func(context.Context) error) (err error) {
+	for range 10 {
+		if err = do(ctx); err == nil {
+			return nil
+		}
+		sleep(ctx, 50*time.Millisecond)
+	}
+	return err
+}
+
 // stall has commits wait: they are in the WAL then, and on their way to the feed and the other replicas, before anybody
-// can see them on the primary.
+// can see them on the primary. Now and then the other replicas don't replay meanwhile, so that the primary is asked.
 func (r *run) stall(ctx context.Context, rng *rand.Rand) error {
-	n := r.replica(rng)
-	if n == nil {
-		return nil
+	n := r.lab.standby
+	if rng.IntN(3) == 0 && r.replica(rng) != nil {
+		n = r.replica(rng)
 	}
 	mend, cancel := mending()
 	defer cancel()
+	var paused []*cluster.Node
+	if rng.IntN(2) == 0 {
+		for _, other := range r.lab.replicas() {
+			if other == n {
+				continue
+			}
+			if err := pauseReplay(mend, other); err != nil {
+				return err
+			}
+			paused = append(paused, other)
+		}
+		upTo(ctx, rng, r.cfg.Bound/4)
+	}
 	if err := r.lab.cluster.SetSynchronous(mend, n.Name()); err != nil {
 		return err
 	}
+	r.stalled.Store(true)
+	defer r.stalled.Store(false)
 	for range 1 + rng.IntN(4) {
 		if err := n.Freeze(); err != nil {
 			return err
 		}
-		upTo(ctx, rng, r.cfg.Bound/2)
+		r.overtake(ctx, rng)
 		if err := n.Thaw(); err != nil {
 			return err
 		}
-		upTo(ctx, rng, r.cfg.Bound/8)
+		upTo(ctx, rng, r.cfg.Bound/4)
+	}
+	for _, other := range paused {
+		if err := resumeReplay(mend, other); err != nil {
+			return err
+		}
 	}
 	return r.lab.cluster.SetSynchronous(mend)
+}
+
+// overtake has commits that don't wait overtake those that do, for a while.
+func (r *run) overtake(ctx context.Context, rng *rand.Rand) {
+	while, over := context.WithCancel(ctx)
+	var hasty sync.WaitGroup
+	hasty.Go(func() { r.hasty.run(while) })
+	upTo(ctx, rng, r.cfg.Bound)
+	over()
+	hasty.Wait()
 }
 
 func (r *run) crash(ctx context.Context, rng *rand.Rand) error {
@@ -214,7 +259,7 @@ func (r *run) restartPrimary(_ context.Context, rng *rand.Rand) error {
 // that was acknowledged or seen is lost by Postgres itself.
 func (r *run) failover(ctx context.Context, rng *rand.Rand) error {
 	c := r.lab.cluster
-	if len(c.Replicas()) == 0 {
+	if len(r.lab.replicas()) == 0 {
 		return nil
 	}
 	mend, cancel := mending()
@@ -236,7 +281,7 @@ func (r *run) failover(ctx context.Context, rng *rand.Rand) error {
 	}
 	var next *cluster.Node
 	most := ""
-	for _, n := range c.Replicas() {
+	for _, n := range r.lab.replicas() {
 		got, err := n.Value(mend, "SELECT lpad(to_hex((pg_last_wal_receive_lsn() - '0/0')::bigint), 16, '0')")
 		if err != nil {
 			return err
@@ -249,18 +294,16 @@ func (r *run) failover(ctx context.Context, rng *rand.Rand) error {
 	if err := next.Promote(mend); err != nil {
 		return err
 	}
-	for _, n := range c.Replicas() {
-		if n == old {
-			continue
-		}
+	for _, n := range r.lab.replicas() {
 		if err := n.Follow(mend, next); err != nil {
 			return err
 		}
 	}
-	if err := old.Rejoin(mend, next); err != nil {
+	// This one may have received more.
+	if err := r.lab.standby.Rejoin(mend, next); err != nil {
 		return err
 	}
-	return nil
+	return old.Rejoin(mend, next)
 }
 
 // restartFreshet ends it one way or the other. What it knew of sessions by key it may forget.

@@ -28,6 +28,7 @@ import (
 type lab struct {
 	cfg     Config
 	cluster *cluster.Cluster
+	standby *cluster.Node // one that Freshet isn't told about
 	port    string
 	http    string
 	cmd     *exec.Cmd
@@ -43,12 +44,13 @@ func startLab(ctx context.Context, cfg Config) (_ *lab, err error) {
 			err = errors.Join(err, l.stop())
 		}
 	}()
-	l.cluster, err = cluster.Start(ctx, cluster.Options{Replicas: cfg.Replicas, Cache: true, Settings: map[string]string{
+	l.cluster, err = cluster.Start(ctx, cluster.Options{Replicas: cfg.Replicas + 1, Cache: true, Settings: map[string]string{
 		"deadlock_timeout": "100ms", "max_standby_streaming_delay": "1s",
 	}})
 	if err != nil {
 		return l, err
 	}
+	l.standby = l.cluster.Replicas()[cfg.Replicas]
 	conn, err := pgx.Connect(ctx, l.cluster.Primary().AppURL())
 	if err != nil {
 		return l, err
@@ -82,7 +84,7 @@ func (l *lab) serve() error {
 	args := []string{"serve", "--listen", "127.0.0.1:" + l.port, "--http", "127.0.0.1:" + l.http, "--log-level", "warn",
 		"--max-staleness", l.cfg.Bound.String(), "--drain-timeout", "1s", "--primary", l.cluster.Primary().URL(cluster.App)}
 	for _, n := range l.cluster.Nodes() {
-		if n != l.cluster.Primary() {
+		if n != l.cluster.Primary() && n != l.standby {
 			args = append(args, "--replica", n.URL(cluster.App))
 		}
 	}
@@ -195,6 +197,11 @@ func (l *lab) stop() (err error) {
 		err = errors.Join(err, l.cluster.Stop())
 	}
 	return err
+}
+
+// replicas are those that Freshet knows.
+func (l *lab) replicas() []*cluster.Node {
+	return slices.DeleteFunc(l.cluster.Replicas(), func(n *cluster.Node) bool { return n == l.standby })
 }
 
 // freePort is a TCP port that nobody uses now.

@@ -13,11 +13,13 @@ import (
 type past struct{ client }
 
 func newPast(r *run, id int) *past {
-	return &past{client{r: r, id: id, past: true, level: Eventual, rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(id)))}}
+	return &past{client: client{r: r, id: id, past: true, level: Eventual, rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(id)))}}
 }
 
 func (p *past) run(ctx context.Context) {
-	defer p.close()
+	if !p.hasty {
+		defer p.close()
+	}
 	for ctx.Err() == nil {
 		if p.conn == nil {
 			if err := p.connect(ctx); err != nil {
@@ -25,8 +27,12 @@ func (p *past) run(ctx context.Context) {
 				sleep(ctx, 20*time.Millisecond)
 				continue
 			}
+			if p.hasty {
+				// It gives way to locks of those who wait. If this fails, it waits like the others.
+				_, _ = p.send(simple, "SET synchronous_commit = 'local'; SET lock_timeout = '20ms'")
+			}
 		}
-		if p.r.quiet.Load() && !p.oneIn(8) {
+		if !p.hasty && p.r.quiet.Load() && !p.oneIn(8) {
 			sleep(ctx, time.Duration(p.rng.IntN(20))*time.Millisecond)
 			continue
 		}

@@ -124,6 +124,10 @@ func (c *client) register(reading bool) *object {
 	t := c.rng.IntN(tables)
 	calm := int(c.r.calm.Load())
 	switch {
+	case c.hasty:
+		t = (calm + 1) % tables // what is cached of the others may stay so
+	case c.r.stalled.Load() && c.oneIn(2):
+		return c.hot() // what is read most
 	case reading && c.oneIn(2):
 		t = calm
 	case !reading && t == calm && !c.oneIn(8):
@@ -143,11 +147,13 @@ var registerReads = []string{
 	"SELECT /* freshet: route=primary */ id, n, v FROM r%d WHERE id = $1",
 }
 
+// hot is one of those that many read, so that it is cached.
+func (c *client) hot() *object { return c.r.registers[c.r.calm.Load()][c.rng.IntN(2)] }
+
 func (c *client) readRegister(tx *scope) error {
 	o, form, m := c.register(true), pick(c, registerReads), c.mode()
 	if !c.oneIn(3) {
-		// What many read, so that it is cached.
-		o, form = c.r.registers[c.r.calm.Load()][c.rng.IntN(2)], registerReads[c.rng.IntN(2)]
+		o, form = c.hot(), registerReads[c.rng.IntN(2)]
 		if m == extended {
 			m = prepared
 		}

@@ -50,11 +50,13 @@ type run struct {
 	byID      map[int64]*object // registers
 	keyed     []*session        // by session key
 
-	calm   atomic.Int64 // the table of registers that most writes leave alone, so that it is cached
-	quiet  atomic.Bool  // most clients only read
-	stop   context.CancelFunc
-	beside sync.WaitGroup // what goes on beside the clients
-	judges chan struct{}
+	calm    atomic.Int64 // the table of registers that most writes leave alone, so that it is cached
+	quiet   atomic.Bool  // most clients only read
+	hasty   *past        // writes while commits are stalled, without waiting itself
+	stalled atomic.Bool  // commits wait: who writes does nothing else then
+	stop    context.CancelFunc
+	beside  sync.WaitGroup // what goes on beside the clients
+	judges  chan struct{}
 
 	total  atomic.Int64 // statements through Freshet
 	counts counts
@@ -83,6 +85,8 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, r.lab.stop()) }()
 	r.makeObjects()
+	r.hasty = newPast(r, cfg.Clients+cfg.Past)
+	r.hasty.hasty = true
 	before, err := r.lab.sources(ctx)
 	if err != nil {
 		return nil, err
@@ -166,6 +170,7 @@ func (r *run) work(ctx context.Context) error {
 	// What was broken is mended first: clients may be waiting for it.
 	<-faultsOver
 	all.Wait()
+	r.hasty.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.failed

@@ -34,7 +34,8 @@ func (c *client) step() {
 		{1, c.writeBulk},
 		{1, c.writeView},
 	}
-	if c.r.quiet.Load() && !c.oneIn(20) {
+	switch {
+	case c.r.stalled.Load() && !c.oneIn(400), c.r.quiet.Load() && !c.oneIn(20):
 		choices = choices[:7] // reads
 	}
 	total := 0
@@ -95,8 +96,16 @@ func number(res result) int64 {
 	return res.rows[0][0]
 }
 
+// writeRegister writes one, and reads it.
 func (c *client) writeRegister() error {
 	o := c.register(false)
+	if err := c.writeTo(o); err != nil || c.past {
+		return err
+	}
+	return c.read(nil, []*object{o}, pick(c, []mode{simple, prepared}), fmt.Sprintf(registerReads[c.rng.IntN(2)], o.table), []int64{o.id}, c.r.triples)
+}
+
+func (c *client) writeTo(o *object) error {
 	form := pick(c, []string{
 		"UPDATE r%[1]d SET n = n + 1, v = $2 WHERE id = $1 RETURNING n",
 		"UPDATE r%[1]d SET n = n + 1, v = $2 WHERE id = $1 RETURNING n",
