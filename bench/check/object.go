@@ -237,7 +237,11 @@ func (r *reading) observe(bound time.Duration) (stale time.Duration, v *Violatio
 		return 0, o.violationLocked(ruleOwnWrites, fmt.Sprintf("read version %d; the session had itself written version %d", r.n, need)).of(r).need(need)
 	}
 	if need := r.had.seen; r.n < need {
-		return 0, o.violationLocked(ruleMonotonic, fmt.Sprintf("read version %d; the session had already seen version %d", r.n, need)).of(r).need(need)
+		rule := ruleMonotonic
+		if r.n >= min(need, o.ackedBeforeLocked(r.began)) {
+			rule = ruleUnacknowledged
+		}
+		return 0, o.violationLocked(rule, fmt.Sprintf("read version %d; the session had already seen version %d", r.n, need)).of(r).need(need)
 	}
 	if need := o.ackedBeforeLocked(r.began - instant(bound)); r.n < need {
 		return 0, o.violationLocked(ruleStaleness, fmt.Sprintf("read version %d; version %d had been acknowledged %v before the read began, the bound is %v",

@@ -45,6 +45,7 @@ func TestEachRuleIsJudged(t *testing.T) {
 		{"not the own write", reading{n: 2, value: value(0, 2), had: low{written: 3}, began: 3 * second}, ruleOwnWrites},
 		{"the own write", reading{n: 3, value: value(0, 3), had: low{written: 3}, began: 3 * second}, ""},
 		{"not what was seen", reading{n: 2, value: value(0, 2), had: low{seen: 3}, began: 3 * second}, ruleMonotonic},
+		{"not what was seen before it was acknowledged", reading{n: 2, value: value(0, 2), had: low{seen: 3}, began: 3*second - 1}, ruleUnacknowledged},
 		{"another's value", reading{n: 2, value: value(0, 3), began: 3 * second}, ruleUnwritten},
 		{"nobody's value", reading{n: 4, value: value(9, 1), began: 3 * second}, ruleUnwritten},
 		{"no value", reading{n: 2, began: 3 * second}, ruleUnwritten},

@@ -9,17 +9,20 @@ import (
 
 // The rules, by the names under which a violation is reported.
 const (
-	ruleOwnWrites    = "read-your-writes"
-	ruleMonotonic    = "monotonic-reads"
-	ruleStaleness    = "staleness"
-	ruleLinearizable = "linearizability"
-	ruleTorn         = "torn"            // a statement's answer isn't of one moment
-	ruleRepeatable   = "repeatable-read" // a transaction with one snapshot sees two
-	ruleUnwritten    = "unwritten"       // nobody has written what was read
-	ruleRolledBack   = "rolled-back"
-	ruleVersions     = "versions" // the primary has put writes in two orders
-	ruleLost         = "lost"     // an acknowledged write isn't there
-	ruleTwice        = "twice"    // a write was done more than once
+	ruleOwnWrites = "read-your-writes"
+	ruleMonotonic = "monotonic-reads"
+	ruleStaleness = "staleness"
+	// What the session had seen, on a replica, wasn't acknowledged yet: its commit was in the WAL, but waited for a
+	// synchronous standby, so that the primary didn't show it.
+	ruleUnacknowledged = "monotonic-unacknowledged"
+	ruleLinearizable   = "linearizability"
+	ruleTorn           = "torn"            // a statement's answer isn't of one moment
+	ruleRepeatable     = "repeatable-read" // a transaction with one snapshot sees two
+	ruleUnwritten      = "unwritten"       // nobody has written what was read
+	ruleRolledBack     = "rolled-back"
+	ruleVersions       = "versions" // the primary has put writes in two orders
+	ruleLost           = "lost"     // an acknowledged write isn't there
+	ruleTwice          = "twice"    // a write was done more than once
 )
 
 // Violation is a promise that was broken, with what a person needs to see it.
