@@ -431,7 +431,7 @@ func (s *Session) ClientClosed(error) {
 		s.env.Leave(s)
 	}
 	if s.conn != nil && s.head() != nil && s.inVain() {
-		s.conn.Cancel()
+		s.conn.Cancel(func() {})
 	}
 	if s.conn != nil && was == phaseRunning && s.bound == "" {
 		// What was asked is done to its end, as Postgres does when a client vanishes.
