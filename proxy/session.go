@@ -139,6 +139,9 @@ type Session struct {
 	seqVersion uint64       // counts the connections that have had the session's sequence state
 	seqHabit   *atomic.Bool // sessions of this user do that
 
+	scopeOf   *settings // for which scopeText was made: see scope
+	scopeText string
+
 	named   map[string]*statement
 	unnamed *statement
 	overlay []named  // what names mean once the unit in hand has been executed

@@ -122,7 +122,7 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 			}
 		} else {
 			st.again = s.lookup(m.Name) != nil
-			st.st = s.shared.Statements.intern(m.Query, oids, s.local.Lexer)
+			st.st = s.shared.Statements.intern(m.Query, oids, s.scope(), s.local.Lexer)
 		}
 		s.overlay = append(s.overlay, named{string(m.Name), st.st})
 	case wire.MsgBind:
@@ -182,7 +182,28 @@ func (s *Session) lookup(name []byte) *statement {
 	if len(name) == 0 {
 		return s.unnamed
 	}
-	return s.named[string(name)]
+	st := s.named[string(name)]
+	if st != nil && st.scope != s.scope() {
+		// Prepared under other settings. Where it is to be prepared again it is under those in force, and is another statement.
+		st = s.shared.Statements.intern([]byte(st.text), st.oids, s.scope(), s.local.Lexer)
+		s.registerStatement(st, string(name))
+		s.shared.Statements.release(st)
+	}
+	return st
+}
+
+// scope is what makes two statements of the same text and types different ones: in another database, of another user, or under other
+// settings a text can mean something else.
+func (s *Session) scope() string {
+	if s.scopeOf != s.set || s.scopeText == "" {
+		settings := ""
+		if s.set != nil {
+			settings = s.set.scope
+		}
+		s.scopeOf = s.set
+		s.scopeText = s.db.Name + "\x00" + s.user + "\x00" + settings
+	}
+	return s.scopeText
 }
 
 func (s *Session) setPortal(name []byte, st *statement) {

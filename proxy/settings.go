@@ -15,6 +15,17 @@ import (
 type settings struct {
 	list  []trackedSetting // sorted by name, each name once
 	canon string
+	scope string // canon of those that decide what a statement means when it is prepared
+}
+
+// unscoped are settings that don't matter when a statement is prepared. (Others do: literals are read then, a date by DateStyle.)
+func unscoped(name string) bool {
+	switch name {
+	case "application_name", "client_min_messages", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout",
+		"idle_session_timeout", "transaction_timeout", "synchronous_commit":
+		return true
+	}
+	return isCustom(name)
 }
 
 // trackedSetting is one setting, and how it is made.
@@ -50,15 +61,22 @@ func newSettings(list []trackedSetting) *settings {
 		}
 		kept = append(kept, t)
 	}
-	var b []byte
-	for _, t := range kept {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(t.name)))
-		b = append(b, t.name...)
-		b = append(b, byte(t.how))
-		b = binary.BigEndian.AppendUint32(b, uint32(len(t.value)))
-		b = append(b, t.value...)
+	var canon, scope []byte
+	for i := range kept {
+		canon = kept[i].appendTo(canon)
+		if !unscoped(kept[i].name) {
+			scope = kept[i].appendTo(scope)
+		}
 	}
-	return &settings{list: kept, canon: string(b)}
+	return &settings{list: kept, canon: string(canon), scope: string(scope)}
+}
+
+func (t *trackedSetting) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(t.name)))
+	b = append(b, t.name...)
+	b = append(b, byte(t.how))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(t.value)))
+	return append(b, t.value...)
 }
 
 // with returns s with t in it.

@@ -10,7 +10,7 @@ import (
 )
 
 // statement is a text with declared parameter types, as Parse brings it. Named ones are interned: the
-// same text and types have one statement, and one name on every server connection, whatever the
+// same text and types, under settings that can't make a difference, have one statement, and one name on every server connection, whatever the
 // clients call it. That keeps two texts under one client name apart (HAZARD 7), and lets sessions share what
 // is already prepared.
 type statement struct {
@@ -19,6 +19,7 @@ type statement struct {
 	text   string
 	oids   []byte // as in Parse: count and OIDs, the tail of the message
 	params []uint32
+	scope  string // who has prepared it, and under which settings
 
 	fingerprint router.Fingerprint
 	scan        router.Scan
@@ -68,15 +69,17 @@ func newStatements() *statements {
 	return s
 }
 
-func statementKey(text, oids []byte) []byte {
-	k := make([]byte, 0, len(text)+len(oids)+1)
+func statementKey(text, oids []byte, scope string) []byte {
+	k := make([]byte, 0, len(text)+len(oids)+len(scope)+4)
 	k = append(k, oids...) // begins with a count, so it says its own length
+	k = binary.BigEndian.AppendUint32(k, uint32(len(scope)))
+	k = append(k, scope...)
 	return append(k, text...)
 }
 
-// intern returns the statement of a text and types, for use until release.
-func (s *statements) intern(text, oids []byte, lexer *router.Lexer) *statement {
-	key := statementKey(text, oids)
+// intern returns the statement of a text and types in a scope, for use until release.
+func (s *statements) intern(text, oids []byte, scope string, lexer *router.Lexer) *statement {
+	key := statementKey(text, oids, scope)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.mu.byKey[string(key)]
@@ -84,6 +87,7 @@ func (s *statements) intern(text, oids []byte, lexer *router.Lexer) *statement {
 		s.mu.next++
 		id := s.mu.next
 		st = &internedStatement{statement: newStatement(id, statementPrefix+strconv.FormatUint(id, 36), text, oids, lexer)}
+		st.scope = scope
 		s.mu.byKey[string(key)] = st
 	}
 	st.refs++
@@ -96,7 +100,7 @@ func (s *statements) release(st *statement) {
 	if st == nil || st.name == "" {
 		return
 	}
-	key := statementKey([]byte(st.text), st.oids)
+	key := statementKey([]byte(st.text), st.oids, st.scope)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in := s.mu.byKey[string(key)]; in != nil && in.statement == st {
@@ -113,7 +117,7 @@ func (s *statements) retire(st *statement) {
 	if st.name == "" {
 		return
 	}
-	key := statementKey([]byte(st.text), st.oids)
+	key := statementKey([]byte(st.text), st.oids, st.scope)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in := s.mu.byKey[string(key)]; in != nil && in.statement == st {
@@ -128,7 +132,7 @@ func (s *statements) retain(st *statement) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if in := s.mu.byKey[string(statementKey([]byte(st.text), st.oids))]; in != nil && in.statement == st {
+	if in := s.mu.byKey[string(statementKey([]byte(st.text), st.oids, st.scope))]; in != nil && in.statement == st {
 		in.refs++
 	}
 }

@@ -153,7 +153,7 @@ func primaryBehind(t *testing.T, c *cluster.Cluster, w net.Listener) (*instance,
 }
 
 // If a setting can't be made any more, nothing is done under another one, and there is a way out.
-func TestNothingRunsWithoutTheSettings(t *testing.T) {
+func TestHazard05NothingRunsWithoutTheSettings(t *testing.T) {
 	c := shared.Get(t)
 	db := c.NewDatabase(t)
 	in := startTestServer(t, c, func(cfg *ServeConfig) {

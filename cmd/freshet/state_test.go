@@ -58,7 +58,7 @@ func readScripts(t *testing.T, dir string) []script {
 	return out
 }
 
-func TestScriptsGiveWhatPostgresGives(t *testing.T) {
+func TestHazard05Hazard06Hazard07ScriptsGiveWhatPostgresGives(t *testing.T) {
 	c := shared.Get(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
