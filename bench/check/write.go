@@ -457,6 +457,9 @@ func (c *client) pipeline() error {
 				return nil
 			}
 			r := &reading{o: o, by: c.name, level: Session, began: began, ended: c.r.now(), had: low{written: n}, n: list[0].n, value: list[0].value}
+			if c.level == Eventual {
+				r.had = low{}
+			}
 			if _, v := r.observe(c.r.cfg.Bound); v != nil {
 				c.explain(v)
 				c.r.violated(v, c)
