@@ -28,6 +28,8 @@ type Entry struct {
 	// Deps are the cells of everything the answer depends on, the global
 	// cell among them.
 	Deps []*consistency.Cell
+	// Shown is when the answer was stored, if a replica gave it; 0: it is the primary's.
+	Shown int64
 	// Epoch is the table's epoch in which Seq was worked out.
 	Epoch uint64
 	// Position is a WAL position that the answer is known to contain.

@@ -222,7 +222,7 @@ func (f *Fill) Store(p consistency.Probe, until consistency.LSN) error {
 	}
 	switch {
 	case p.OnReplica:
-		e.Position = p.Replayed
+		e.Position, e.Shown = p.Replayed, e.FilledAt
 	case seq >= p.Began:
 		e.Position = f.reached
 	}

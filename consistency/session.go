@@ -53,7 +53,8 @@ type Session struct {
 
 	retired atomic.Int64 // release Window: the lastEnd whose window was seen to be over
 
-	seen sightings
+	seen  sightings
+	shown atomic.Int64 // see ShownByReplica
 }
 
 // NewSession makes a session that has not written and seen nothing. window is the read-your-writes window.

@@ -74,6 +74,15 @@ func (s *Session) SeenUntil(source *Source, epoch uint64, at int64, upper LSN) {
 	s.seen.open.Store(int32(len(s.seen.mu.list)))
 }
 
+// ReplicaShowed notes that the session has been given, not later than now, what a replica had said, by itself or through the
+// cache.
+func (s *Session) ReplicaShowed(now int64) { raise(&s.shown, now) }
+
+// ShownByReplica is the instant until which the session has been shown what replicas said; 0: nothing. It may be answered by
+// the primary once all that was shown until then is known to be visible there. For "the primary is always current" is true of
+// its WAL, but not of what it shows: a commit becomes visible there after its record has been sent to the replicas.
+func (s *Session) ShownByReplica() int64 { return s.shown.Load() }
+
 // Inherit makes the session see what the other one has seen.
 func (s *Session) Inherit(other *Session) {
 	other.seen.mu.Lock()
@@ -82,6 +91,7 @@ func (s *Session) Inherit(other *Session) {
 	for _, g := range list {
 		s.See(g.source, g.epoch, g.at)
 	}
+	s.ReplicaShowed(other.ShownByReplica())
 	s.Saw(other.Floor()) // after the list: what is settled meanwhile is in the floor by now
 }
 

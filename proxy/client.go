@@ -234,6 +234,12 @@ func (c *client) AskPosition(sess *consistency.Session, ticket uint64) {
 	})
 }
 
+func (c *client) ConfirmVisible(s *Session, number uint64) {
+	c.srv.cfg.Visible.Next(func(_ consistency.LSN, err error) {
+		c.post(func() { s.Confirmed(number, err) })
+	})
+}
+
 func (c *client) Waker(s *Session, number uint64) func() {
 	return func() { c.post(func() { s.FlightOver(number) }) }
 }

@@ -24,6 +24,7 @@ type Config struct {
 	Shared    *Shared
 	Databases *Databases
 	Clock     *consistency.Clock
+	Visible   *consistency.Clock // asks Topology.ConfirmVisible
 	Admitter  *Admitter
 	Topology  *topology.Topology
 

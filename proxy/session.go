@@ -34,6 +34,8 @@ type Env interface {
 	Plan(s *Session, req PlanRequest)
 	// AskPosition asks the position clock, after a write has ended; the answer goes to sess.Learned.
 	AskPosition(sess *consistency.Session, ticket uint64)
+	// ConfirmVisible asks whether the primary shows all that replicas have shown; Confirmed follows.
+	ConfirmVisible(s *Session, number uint64)
 	// Waker returns a function that may be called once, on any goroutine, and leads to FlightOver with the same number.
 	Waker(s *Session, number uint64) func()
 	// WakeIn leads to Woken with the same number after d.
@@ -49,18 +51,19 @@ type Env interface {
 type phase uint8
 
 const (
-	phaseIdle      phase = iota // no unit in hand
-	phasePlanning               // a plan is being made
-	phaseFlight                 // somebody else asks the same question
-	phaseAwaiting               // there is no server that could answer
-	phaseAcquiring              // a server connection is awaited
-	phaseSettling               // the server connection is being brought to the session's settings
-	phaseChecking               // the server is asked whether the session is still bound to it
-	phaseRunning                // the whole unit has been sent, its replies are coming
-	phaseStreaming              // an extended unit is passed on as it comes; its Sync hasn't come yet
-	phaseCopyIn                 // the client's copy data is passed on
-	phaseSkipping               // after an error of ours: everything up to Sync is dropped
-	phaseOrphan                 // the client is gone; the rest of the replies is read so that the connection can be kept
+	phaseIdle       phase = iota // no unit in hand
+	phasePlanning                // a plan is being made
+	phaseFlight                  // somebody else asks the same question
+	phaseAwaiting                // there is no server that could answer
+	phaseConfirming              // the primary may not show yet what a replica has shown
+	phaseAcquiring               // a server connection is awaited
+	phaseSettling                // the server connection is being brought to the session's settings
+	phaseChecking                // the server is asked whether the session is still bound to it
+	phaseRunning                 // the whole unit has been sent, its replies are coming
+	phaseStreaming               // an extended unit is passed on as it comes; its Sync hasn't come yet
+	phaseCopyIn                  // the client's copy data is passed on
+	phaseSkipping                // after an error of ours: everything up to Sync is dropped
+	phaseOrphan                  // the client is gone; the rest of the replies is read so that the connection can be kept
 	phaseEnded
 )
 
@@ -223,7 +226,9 @@ type unit struct {
 	copyIn   bool // the server takes copy data
 	copyOver bool // the client has said CopyDone or CopyFail
 
-	sight sight
+	sight   sight
+	arrived int64 // strong: the unit had arrived by then
+	showBy  int64 // when waiting for the primary to show what replicas have shown ends
 
 	key        []byte // of the cache; empty: not looked up
 	filling    bool   // the answer is being captured
@@ -657,7 +662,7 @@ func (s *Session) Cancel(done func()) {
 		s.cancelled = true
 		s.conn.Cancel(done)
 		return
-	case phaseAcquiring, phaseAwaiting, phaseFlight, phasePlanning:
+	case phaseAcquiring, phaseAwaiting, phaseConfirming, phaseFlight, phasePlanning:
 		if s.phase == phaseAcquiring {
 			s.env.Leave(s)
 			s.drop()

@@ -178,6 +178,7 @@ func (s *Session) hit(e *cache.Entry) {
 		s.endOverlay()
 	}
 	s.cons.Saw(e.Until)
+	s.cons.ReplicaShowed(e.Shown)
 	s.last = lastAnswer{source: sourceL1, reason: reasonCached, position: e.Position}
 	if u.waited {
 		s.last.source, s.last.reason = sourceFlight, reasonShared

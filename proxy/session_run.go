@@ -39,6 +39,9 @@ func (s *Session) run() {
 			return
 		}
 		s.heldReason()
+		if !s.onReplica && s.awaitVisible() {
+			return
+		}
 		if s.tx == wire.TxActive && s.readsSequences() && !s.ownsSequences(s.conn) {
 			s.conn.Unnamed = 0 // settling sends a Query
 			s.settle()
@@ -57,7 +60,9 @@ func (s *Session) run() {
 			WithHint("Try again; see the log and /readyz for what is wrong."))
 		return
 	}
-	s.acquire(node)
+	if node.Role() == topology.Replica || !s.awaitVisible() {
+		s.acquire(node)
+	}
 }
 
 // nodeRetry is how often a unit looks again for a server, while there is none.

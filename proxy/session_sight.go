@@ -10,21 +10,25 @@ import (
 
 // sight is what is known about where a unit's answer comes from.
 type sight struct {
-	source *consistency.Source
-	epoch  uint64
-	sent   int64           // when the unit was sent, at the earliest
-	least  consistency.LSN // what the answer is known to contain
-	asks   bool            // the server is asked, after the query, how far it is
-	until  consistency.LSN // what it said: the answer contains nothing beyond it; 0: not known
-	at     int64           // when the last of the answer came that the session has noted
+	source  *consistency.Source
+	epoch   uint64
+	replica bool
+	sent    int64           // when the unit was sent, at the earliest
+	least   consistency.LSN // what the answer is known to contain
+	asks    bool            // the server is asked, after the query, how far it is
+	until   consistency.LSN // what it said: the answer contains nothing beyond it; 0: not known
+	at      int64           // when the last of the answer came that the session has noted
 }
 
 // lookAt begins to note what a unit shows. It is called before the unit is sent.
 func (s *Session) lookAt() {
 	u := &s.unit
 	g := &u.sight
-	*g = sight{sent: s.env.Now()}
-	if s.node.Role() == topology.Replica {
+	*g = sight{sent: s.env.Now(), replica: s.node.Role() == topology.Replica}
+	if !u.shows() {
+		return
+	}
+	if g.replica {
 		g.source, g.epoch = &s.node.Source, s.conn.Epoch()
 		g.least = s.node.Position()
 	} else {
@@ -42,6 +46,9 @@ func (s *Session) lookAt() {
 	}
 }
 
+// shows says whether the unit executes something: otherwise the client is shown no data.
+func (u *unit) shows() bool { return u.simple || u.streaming || u.executes > 0 }
+
 // settleSoon makes the next reads ask how far their server is, after the query: the session would have been answered by another
 // one if it had been known what it has seen.
 func (s *Session) settleSoon() { s.settling = settleReads }
@@ -55,6 +62,13 @@ func (s *Session) seen() {
 	if g := &s.unit.sight; g.source != nil {
 		g.at = s.env.Now()
 		s.cons.See(g.source, g.epoch, g.at)
+		s.seenOnReplica()
+	}
+}
+
+func (s *Session) seenOnReplica() {
+	if g := &s.unit.sight; g.replica {
+		s.cons.ReplicaShowed(g.at)
 	}
 }
 
@@ -66,6 +80,8 @@ func (s *Session) seenAll() {
 		s.seen()
 	default:
 		s.cons.SeenUntil(g.source, g.epoch, g.at, g.until)
+		g.at = s.env.Now()
+		s.seenOnReplica()
 	}
 }
 
@@ -81,7 +97,7 @@ const (
 // queueAfter appends the question how far the server is, behind the query and before its Sync.
 func (s *Session) queueAfter(out []byte) []byte {
 	id, sql, name := uint64(afterPrimaryID), afterPrimarySQL, afterPrimary
-	if s.unit.sight.source == &s.node.Source {
+	if s.unit.sight.replica {
 		id, sql, name = probeReplicaID, probeReplica, probeReplicaName
 	}
 	if !s.preparedBefore(id) {

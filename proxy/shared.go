@@ -18,6 +18,8 @@ type Nodes interface {
 	PickReplica(s *consistency.Session, r consistency.Read, skip *topology.Node) *topology.Node
 	RefNow(now int64) int64
 	PrimarySource() *consistency.Source
+	VisibleAsOf() int64
+	DoubtReplicas()
 	Hurry()
 }
 
@@ -88,6 +90,7 @@ type Counters struct {
 	Retries       atomic.Uint64
 	Bound         atomic.Uint64
 	Pins          atomic.Uint64
+	Confirms      atomic.Uint64 // waits for the primary to show what replicas have shown
 	Clients       atomic.Int64
 }
 

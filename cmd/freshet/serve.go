@@ -24,6 +24,7 @@ import (
 type instance struct {
 	topo      *topology.Topology
 	clock     *consistency.Clock
+	visible   *consistency.Clock
 	databases *proxy.Databases
 	verifiers *auth.CatalogSource
 	admitter  *proxy.Admitter
@@ -103,6 +104,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		return nil, err
 	}
 	i.clock = consistency.NewClock(i.topo.Ask, cfg.ConnectTimeout)
+	i.visible = consistency.NewClock(i.topo.ConfirmVisible, time.Second)
 	i.databases = proxy.NewDatabases(proxy.DatabasesConfig{
 		Topology: i.topo, Clock: i.clock, Publication: cfg.Publication, Slot: cfg.Slot,
 		NoFeed: cfg.Cache == "off", Logger: log,
@@ -137,7 +139,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 			NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },
 			Consistency:    level, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
 		}),
-		Databases: i.databases, Clock: i.clock, Admitter: i.admitter, Topology: i.topo,
+		Databases: i.databases, Clock: i.clock, Visible: i.visible, Admitter: i.admitter, Topology: i.topo,
 		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, ConnectTimeout: cfg.ConnectTimeout,
 		ServerLifetime: cfg.ServerLifetime, ServerIdleTimeout: cfg.ServerIdleTimeout, Logger: log,
 	})
@@ -288,6 +290,9 @@ func (i *instance) Shutdown(ctx context.Context) error {
 		}
 		if i.clock != nil {
 			i.clock.Close()
+		}
+		if i.visible != nil {
+			i.visible.Close()
 		}
 		i.cancel()
 		i.wg.Wait()

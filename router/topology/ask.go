@@ -11,12 +11,21 @@ import (
 
 // asker is the kept link of Ask.
 type asker struct {
+	kept
+	interruption
+	stopped bool
+}
+
+// kept is a link to a node that is used again and again.
+type kept struct {
 	link    *link
 	node    *Node
 	started int64 // of the server the link leads to
-	stopped bool
+}
 
-	mu struct { // so that Run's end can interrupt a question
+// interruption lets Run's end interrupt a question.
+type interruption struct {
+	mu struct {
 		sync.Mutex
 		cancel context.CancelFunc
 		ended  bool
@@ -52,7 +61,9 @@ func (t *Topology) Ask(ctx context.Context) (consistency.LSN, error) {
 			t.ask.drop()
 			return 0, ErrNoPrimary
 		}
-		fresh, err := t.ask.reach(ctx, n)
+		fresh, err := t.ask.reach(ctx, n, func(l *link, limit time.Duration) error {
+			return l.prepare(ctx, positionName, consistency.PositionSQL, limit)
+		})
 		if err != nil {
 			n.Failed(err)
 			return 0, fmt.Errorf("topology: position of %s: %w", n.addr, err)
@@ -92,7 +103,7 @@ func (t *Topology) sampleAsked(n *Node, term uint64, at int64, lsn consistency.L
 }
 
 // begin gives the context of one question, which Run's end cancels.
-func (p *asker) begin(ctx context.Context) (context.Context, context.CancelFunc) {
+func (p *interruption) begin(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +115,7 @@ func (p *asker) begin(ctx context.Context) (context.Context, context.CancelFunc)
 }
 
 // interrupt ends the question under way and all later ones.
-func (p *asker) interrupt() {
+func (p *interruption) interrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.ended = true
@@ -114,8 +125,8 @@ func (p *asker) interrupt() {
 }
 
 // reach makes sure that there is a link to n as the monitor knows it. fresh:
-// it was made just now.
-func (p *asker) reach(ctx context.Context, n *Node) (fresh bool, err error) {
+// it was made just now, and prepared.
+func (p *kept) reach(ctx context.Context, n *Node, prepare func(*link, time.Duration) error) (fresh bool, err error) {
 	if p.link != nil && p.node == n && p.started == n.started.Load() {
 		return false, nil
 	}
@@ -126,7 +137,7 @@ func (p *asker) reach(ctx context.Context, n *Node) (fresh bool, err error) {
 	}
 	id, err := l.identify(ctx, n.t.cfg.DownAfter)
 	if err == nil {
-		err = l.prepare(ctx, positionName, consistency.PositionSQL, n.t.cfg.DownAfter)
+		err = prepare(l, n.t.cfg.DownAfter)
 	}
 	if err == nil && id.started != n.started.Load() {
 		err = ErrElsewhere
@@ -140,7 +151,7 @@ func (p *asker) reach(ctx context.Context, n *Node) (fresh bool, err error) {
 }
 
 // limit is how long the question may take.
-func (p *asker) limit(ctx context.Context, n *Node) time.Duration {
+func (p *kept) limit(ctx context.Context, n *Node) time.Duration {
 	limit := n.t.cfg.DownAfter
 	if d, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(d))
@@ -148,7 +159,7 @@ func (p *asker) limit(ctx context.Context, n *Node) time.Duration {
 	return limit
 }
 
-func (p *asker) drop() {
+func (p *kept) drop() {
 	if p.link != nil {
 		p.link.close()
 		p.link, p.node = nil, nil

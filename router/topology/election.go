@@ -250,6 +250,7 @@ func (t *Topology) lead(n *Node, id identity, why string) {
 	later := n.Timeline() != t.timeline.Load()
 	for _, r := range t.nodes {
 		r.unfollow()
+		r.dirty.Store(false) // what it has shown of the old timeline may be lost
 		if later {
 			r.strayed.Store(false)
 		}

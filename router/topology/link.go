@@ -68,6 +68,14 @@ func (l *link) ask(ctx context.Context, name string, limit time.Duration, row fu
 	return l.receive(ctx, limit, row)
 }
 
+// askWith is ask for a question with one parameter.
+func (l *link) askWith(ctx context.Context, name, value string, limit time.Duration, row func([][]byte) error) error {
+	l.frontend.Send(&pgproto3.Bind{PreparedStatement: name, Parameters: [][]byte{[]byte(value)}})
+	l.frontend.Send(&pgproto3.Execute{})
+	l.frontend.Send(&pgproto3.Sync{})
+	return l.receive(ctx, limit, row)
+}
+
 // query runs a statement, or several, by the simple protocol.
 func (l *link) query(ctx context.Context, sql string, limit time.Duration, row func([][]byte) error) error {
 	l.frontend.Send(&pgproto3.Query{String: sql})

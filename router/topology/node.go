@@ -54,6 +54,7 @@ type Node struct {
 	kick   chan struct{}
 
 	outstanding atomic.Int64
+	dirty       atomic.Bool // has shown something since the last confirmation: see ConfirmVisible
 	drained     atomic.Bool
 
 	// Written by the node's monitor under Topology.mu, read by all.
@@ -148,7 +149,12 @@ func (n *Node) Timeline() uint32 { return n.timeline.Load() }
 func (n *Node) Begin() { n.outstanding.Add(1) }
 
 // End counts a query that has been answered, or whose connection was lost.
-func (n *Node) End() { n.outstanding.Add(-1) }
+func (n *Node) End() {
+	if n.Role() == Replica && !n.dirty.Load() {
+		n.dirty.Store(true) // before the count: see confirmation.dirty
+	}
+	n.outstanding.Add(-1)
+}
 
 // Outstanding is the number of queries under way.
 func (n *Node) Outstanding() int64 { return n.outstanding.Load() }

@@ -19,7 +19,7 @@ var ErrStopped = errors.New("topology: stopped")
 // Topology is the set of nodes and what is known about them. All methods are
 // safe for concurrent use.
 //
-// Lock order: asking, then mu, then a Source's or a Node's own.
+// Lock order: asking or confirming, then mu, then a Source's or a Node's own.
 type Topology struct {
 	cfg   Config
 	nodes []*Node // never changed after New
@@ -36,8 +36,11 @@ type Topology struct {
 	rounds     atomic.Uint32                         // of round robin
 	sources    atomic.Pointer[[]*consistency.Source] // AddSource's
 
-	asking chan struct{} // holds one while the position link is in use
-	ask    asker         // guarded by asking
+	asking     chan struct{} // holds one while the position link is in use
+	ask        asker         // guarded by asking
+	confirming chan struct{} // holds one while something is being confirmed
+	confirm    confirmer     // guarded by confirming
+	visible    atomic.Int64  // see VisibleAsOf
 
 	// mu orders what monitors report: elections, resets, samples. A sample or
 	// a position of before a change of the primary never reaches a Source
@@ -56,7 +59,7 @@ type Topology struct {
 // New makes a topology; Run starts it. It fails only for URLs that can't be
 // read, never because a server is missing (HAZARDS 20).
 func New(cfg Config) (*Topology, error) {
-	t := &Topology{cfg: cfg.withDefaults(), asking: make(chan struct{}, 1)}
+	t := &Topology{cfg: cfg.withDefaults(), asking: make(chan struct{}, 1), confirming: make(chan struct{}, 1)}
 	urls := slices.Clone(cfg.Replicas)
 	if cfg.Primary != "" {
 		urls = slices.Insert(urls, 0, cfg.Primary)
@@ -92,12 +95,19 @@ func (t *Topology) Run(ctx context.Context) {
 	for _, n := range t.nodes {
 		wg.Go(func() { n.watch(ctx) })
 	}
-	stop := context.AfterFunc(ctx, t.ask.interrupt)
+	wg.Go(func() { t.keepConfirming(ctx) })
+	stop := context.AfterFunc(ctx, func() {
+		t.ask.interrupt()
+		t.confirm.interrupt()
+	})
 	wg.Wait()
 	stop()
 	t.asking <- struct{}{}
 	t.ask.end()
 	<-t.asking
+	t.confirming <- struct{}{}
+	t.confirm.end()
+	<-t.confirming
 }
 
 // Primary is the node that writes go to: it says that it is the primary, is
