@@ -147,6 +147,9 @@ func (s *Session) Judge(src *Source, r Read) Verdict {
 	if r.Level == Eventual {
 		return src.within(r)
 	}
+	if r.Level == Strong {
+		return s.judgeStrong(src, r)
+	}
 	// An unbalanced WriteEnded makes it negative. That must not make up for a write under way elsewhere, so it pins, too.
 	if s.writing.Load() != 0 {
 		return Writing
@@ -160,8 +163,6 @@ func (s *Session) Judge(src *Source, r Read) Verdict {
 		return NothingKnown
 	case r.RefNow-asOf > int64(r.Bound):
 		return TooStale
-	case r.Level == Strong && r.Floor == 0:
-		return BehindPrimary
 	case s.release == Window && s.inWindow(lastEnd, r.RefNow):
 		return Pinned
 	case learned < ended && asOf <= lastEnd:
@@ -172,10 +173,23 @@ func (s *Session) Judge(src *Source, r Read) Verdict {
 	if s.Unsettled() && !s.settle(src, r.Primary) {
 		return Unsettled
 	}
-	switch position := src.Position(); {
-	case position < s.Floor():
+	if src.Position() < s.Floor() {
 		return BehindFloor
-	case r.Level == Strong && position < r.Floor:
+	}
+	return Admitted
+}
+
+// judgeStrong is Judge for a strong read. Where the primary was, asked after the read arrived, is beyond everything that was
+// acknowledged before, by this session or any other, and beyond everything that anybody had been shown: neither pins nor
+// sightings add to it. (release Window is a promise of its own.)
+func (s *Session) judgeStrong(src *Source, r Read) Verdict {
+	if v := src.within(r); v != Admitted {
+		return v
+	}
+	switch {
+	case s.release == Window && s.inWindow(s.lastEnd.Load(), r.RefNow):
+		return Pinned
+	case r.Floor == 0 || src.Position() < r.Floor:
 		return BehindPrimary
 	}
 	return Admitted

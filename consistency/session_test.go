@@ -285,12 +285,13 @@ func TestEventualReadsAskForNothingButTheBound(t *testing.T) {
 func TestStrongReadsWaitForThePrimarysPosition(t *testing.T) {
 	s := NewSession(10*time.Second, CaughtUp)
 	s.Saw(40)
+	s.See(at(40, 1), 0, 90)
 	read := Read{Level: Strong, RefNow: 100, Bound: unbounded}
 	if got := s.Judge(at(1000, 99), read); got != BehindPrimary {
 		t.Errorf("not asked yet: verdict %d", got)
 	}
 	read.Floor = 50
-	for position, want := range map[LSN]Verdict{39: BehindFloor, 49: BehindPrimary, 50: Admitted} {
+	for position, want := range map[LSN]Verdict{39: BehindPrimary, 49: BehindPrimary, 50: Admitted} {
 		if got := s.Judge(at(position, 99), read); got != want {
 			t.Errorf("at %s: verdict %d, want %d", position, got, want)
 		}

@@ -36,6 +36,7 @@ type client struct {
 	pools   []nodePool
 	ended   bool
 	closing bool
+	awaits  []func() // end what the session waits for
 	wake    shard.Timer
 	wakes   uint64 // the unit that asked to be woken
 }
@@ -234,6 +235,38 @@ func (c *client) AskPosition(sess *consistency.Session, ticket uint64) {
 	})
 }
 
+func (c *client) AskNow(s *Session, number uint64) {
+	c.srv.cfg.Topology.Hurry()
+	c.srv.cfg.Clock.Next(func(lsn consistency.LSN, err error) {
+		c.post(func() { s.Positioned(number, lsn, err) })
+	})
+}
+
+func (c *client) AwaitSource(s *Session, src *consistency.Source, lsn consistency.LSN, number uint64) {
+	c.awaits = append(c.awaits, src.Await(lsn, c.caughtUp(s, number)).Cancel)
+}
+
+func (c *client) AwaitReplica(s *Session, lsn consistency.LSN, number uint64) bool {
+	cancel, ok := c.srv.cfg.Topology.AwaitReplica(lsn, c.caughtUp(s, number))
+	if ok {
+		c.awaits = append(c.awaits, cancel)
+	}
+	return ok
+}
+
+func (c *client) caughtUp(s *Session, number uint64) func() {
+	return func() { c.post(func() { s.CaughtUp(number) }) }
+}
+
+func (c *client) StopAwaiting(*Session) {
+	for i, cancel := range c.awaits {
+		cancel()
+		c.awaits[i] = nil
+	}
+	c.awaits = c.awaits[:0]
+	c.wake.Stop()
+}
+
 func (c *client) ConfirmVisible(s *Session, number uint64) {
 	c.srv.cfg.Visible.Next(func(_ consistency.LSN, err error) {
 		c.post(func() { s.Confirmed(number, err) })
@@ -252,7 +285,7 @@ func (c *client) WakeIn(_ *Session, d time.Duration, number uint64) {
 func (c *client) Ended(*Session) {
 	if !c.ended {
 		c.ended = true
-		c.wake.Stop()
+		c.StopAwaiting(nil)
 		c.srv.gone(c)
 	}
 }

@@ -34,6 +34,13 @@ type Env interface {
 	Plan(s *Session, req PlanRequest)
 	// AskPosition asks the position clock, after a write has ended; the answer goes to sess.Learned.
 	AskPosition(sess *consistency.Session, ticket uint64)
+	// AskNow asks the position clock for a read; Positioned follows.
+	AskNow(s *Session, number uint64)
+	// AwaitSource leads to CaughtUp when the source has reached lsn or was reset; AwaitReplica, when any replica has that may
+	// get there soon: it says whether there is one. StopAwaiting ends both.
+	AwaitSource(s *Session, src *consistency.Source, lsn consistency.LSN, number uint64)
+	AwaitReplica(s *Session, lsn consistency.LSN, number uint64) bool
+	StopAwaiting(s *Session)
 	// ConfirmVisible asks whether the primary shows all that replicas have shown; Confirmed follows.
 	ConfirmVisible(s *Session, number uint64)
 	// Waker returns a function that may be called once, on any goroutine, and leads to FlightOver with the same number.
@@ -55,6 +62,8 @@ const (
 	phasePlanning                // a plan is being made
 	phaseFlight                  // somebody else asks the same question
 	phaseAwaiting                // there is no server that could answer
+	phaseAsking                  // where is the primary?
+	phaseCatchingUp              // a replica or the cache is to catch up
 	phaseConfirming              // the primary may not show yet what a replica has shown
 	phaseAcquiring               // a server connection is awaited
 	phaseSettling                // the server connection is being brought to the session's settings
@@ -175,7 +184,8 @@ type Session struct {
 	draining     bool // end at the next quiet moment
 	cancelled    bool
 
-	settling int // reads that are still to ask how far their server is, see settleSoon
+	restUntil int64 // no reads wait for a source to catch up before
+	settling  int   // reads that are still to ask how far their server is, see settleSoon
 
 	last lastAnswer
 }
@@ -226,9 +236,13 @@ type unit struct {
 	copyIn   bool // the server takes copy data
 	copyOver bool // the client has said CopyDone or CopyFail
 
-	sight   sight
-	arrived int64 // strong: the unit had arrived by then
-	showBy  int64 // when waiting for the primary to show what replicas have shown ends
+	sight     sight
+	arrived   int64 // strong: the unit had arrived by then
+	asked     bool  // strong: the primary has been asked where it is
+	floor     consistency.LSN
+	waitBy    int64 // when waiting for a source to catch up ends
+	waitsOver bool
+	showBy    int64 // when waiting for the primary to show what replicas have shown ends
 
 	key        []byte // of the cache; empty: not looked up
 	filling    bool   // the answer is being captured
@@ -662,7 +676,8 @@ func (s *Session) Cancel(done func()) {
 		s.cancelled = true
 		s.conn.Cancel(done)
 		return
-	case phaseAcquiring, phaseAwaiting, phaseConfirming, phaseFlight, phasePlanning:
+	case phaseAcquiring, phaseAwaiting, phaseAsking, phaseCatchingUp, phaseConfirming, phaseFlight, phasePlanning:
+		s.env.StopAwaiting(s)
 		if s.phase == phaseAcquiring {
 			s.env.Leave(s)
 			s.drop()

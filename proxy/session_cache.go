@@ -62,7 +62,7 @@ func (s *Session) want(now int64) consistency.Read {
 	}
 	// The session may ask for less, not for more: --max-staleness is a promise of whoever runs Freshet.
 	return consistency.Read{Level: s.level(), RefNow: s.shared.Nodes.RefNow(now), Bound: min(bound, s.shared.MaxStaleness),
-		Primary: s.shared.Nodes.PrimarySource()}
+		Primary: s.shared.Nodes.PrimarySource(), Floor: s.unit.floor}
 }
 
 // hashKey builds the cache key of the unit into unit.key: everything that can change a byte of the answer.
@@ -94,20 +94,34 @@ func (s *Session) tryCache(msgs []byte) bool {
 		s.local.Counters.MissFeed.Add(1)
 		return false
 	}
-	now := s.env.Now()
-	if v := s.cons.Judge(&t.Source, s.want(now)); v != admitted {
-		u.reason = reasonOf(v)
+	v := s.cons.Judge(&t.Source, s.want(s.env.Now()))
+	// In this order: a commit stamps its cells before it moves the position.
+	e := s.shared.L1.Get(u.key)
+	usable := e != nil && e.Fresh() && (len(e.RowDesc) > 0 || !u.simple && !s.describes())
+	switch v {
+	case admitted:
+		if usable {
+			s.hit(e)
+			return true
+		}
+	case consistency.BehindPrimary, consistency.BehindFloor, consistency.Unsettled:
+		if !usable {
+			break // by the time that somebody has filled it, the cache may have caught up
+		}
+		if v == consistency.BehindPrimary && s.askPosition() || s.awaitTable(v) {
+			s.hold(msgs)
+			return true
+		}
 		if v == consistency.Unsettled {
 			s.settleSoon()
 		}
+		fallthrough
+	default:
+		u.reason = reasonOf(v)
 		s.local.Counters.MissGate.Add(1)
 		return false
 	}
-	if e := s.shared.L1.Get(u.key); e != nil && e.Fresh() && (len(e.RowDesc) > 0 || !u.simple && !s.describes()) {
-		s.hit(e)
-		return true
-	}
-	if u.alone {
+	if u.alone || u.leading {
 		return false
 	}
 	f, leading := s.shared.Flights.Join(u.key, s.env.Waker(s, u.number))
@@ -185,6 +199,10 @@ func (s *Session) hit(e *cache.Entry) {
 		s.local.Counters.FlightShared.Add(1)
 	}
 	s.local.Counters.HitL1.Add(1)
+	if u.leading && u.flight != nil { // somebody else has filled it while this one waited
+		u.flight.Done()
+		u.flight, u.leading = nil, false
+	}
 	s.noteLeft()
 	s.answered()
 }

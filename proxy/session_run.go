@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/consistency/rule"
 	"github.com/freshet/freshet/proxy/backend"
 	"github.com/freshet/freshet/proxy/wire"
@@ -51,6 +52,9 @@ func (s *Session) run() {
 		return
 	}
 	node := s.chooseNode()
+	if s.phase == phaseAsking || s.phase == phaseCatchingUp {
+		return
+	}
 	if node == nil && s.awaitNode() {
 		return
 	}
@@ -85,8 +89,12 @@ func (s *Session) awaitNode() bool {
 
 // Woken follows WakeIn.
 func (s *Session) Woken(number uint64) {
-	if s.phase == phaseIdle {
+	switch s.phase {
+	case phaseIdle:
 		s.ddlIdle()
+		return
+	case phaseCatchingUp:
+		s.CaughtUp(number)
 		return
 	}
 	if s.phase != phaseAwaiting || number != s.unit.number {
@@ -114,7 +122,8 @@ func (s *Session) heldReason() {
 	}
 }
 
-// chooseNode says who is to answer the unit: a replica that may, else the primary, else nobody.
+// chooseNode says who is to answer the unit: a replica that may, else the primary, else nobody. It may instead make the unit
+// wait, which shows in its phase.
 func (s *Session) chooseNode() *topology.Node {
 	u := &s.unit
 	nodes := s.shared.Nodes
@@ -151,11 +160,20 @@ func (s *Session) chooseNode() *topology.Node {
 		return primary
 	}
 	now := s.env.Now()
-	if n := nodes.PickReplica(s.cons, s.want(now), u.avoid); n != nil {
+	n, v := nodes.PickReplica(s.cons, s.want(now), u.avoid)
+	switch {
+	case n != nil:
 		if u.reason == reasonNone && route == router.RouteReplica {
 			u.reason = reasonRoute
 		}
 		return n
+	case v == consistency.BehindPrimary && s.askPosition(), s.awaitReplica(v):
+		return nil
+	case v == consistency.Unsettled:
+		s.settleSoon()
+	}
+	if u.reason == reasonNone && v != consistency.NothingKnown {
+		u.reason = reasonOf(v)
 	}
 	if s.cons.Pinned(now) {
 		u.reason, u.detail = reasonPinned, ""

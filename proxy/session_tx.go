@@ -195,7 +195,7 @@ func (s *Session) chooseTxNode() *topology.Node {
 	case s.isolation() == router.IsolationUnset || s.isolation() == router.IsolationSerializable:
 		u.detail = "SERIALIZABLE"
 	default:
-		if n := nodes.PickReplica(s.cons, s.want(s.env.Now()), u.avoid); n != nil {
+		if n, _ := nodes.PickReplica(s.cons, s.want(s.env.Now()), u.avoid); n != nil {
 			u.detail = "READ ONLY"
 			return n
 		}

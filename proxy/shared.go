@@ -15,9 +15,10 @@ import (
 // Nodes is what a session has to know of the servers. *topology.Topology is one.
 type Nodes interface {
 	Primary() *topology.Node
-	PickReplica(s *consistency.Session, r consistency.Read, skip *topology.Node) *topology.Node
+	PickReplica(s *consistency.Session, r consistency.Read, skip *topology.Node) (*topology.Node, consistency.Verdict)
 	RefNow(now int64) int64
 	PrimarySource() *consistency.Source
+	AwaitReplica(lsn consistency.LSN, fn func()) (cancel func(), ok bool)
 	VisibleAsOf() int64
 	DoubtReplicas()
 	Hurry()
@@ -90,6 +91,7 @@ type Counters struct {
 	Retries       atomic.Uint64
 	Bound         atomic.Uint64
 	Pins          atomic.Uint64
+	CatchUps      atomic.Uint64 // waits for a replica or the cache to catch up
 	Confirms      atomic.Uint64 // waits for the primary to show what replicas have shown
 	Clients       atomic.Int64
 }

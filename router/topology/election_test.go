@@ -135,7 +135,7 @@ func TestDemotedPrimaryIsNobody(t *testing.T) {
 	s.up(0, Primary, 1, 100)
 	s.met1(0, 7, 2)
 	s.says(0, Replica, 1, 100)
-	if s.leader() != "" || s.PickReplica(reader(), within(consistency.Now(), time.Hour), nil) != nil {
+	if s.leader() != "" || picked(s, reader(), within(consistency.Now(), time.Hour), nil) != nil {
 		t.Fatal("it is still used")
 	}
 }
@@ -146,7 +146,7 @@ func TestSilenceHasABound(t *testing.T) {
 	s.up(1, Replica, 1, 100)
 	s.says(0, Primary, 1, 100)
 	s.says(0, Primary, 1, 100)
-	pick := func() *Node { return s.PickReplica(reader(), within(s.RefNow(consistency.Now()), time.Hour), nil) }
+	pick := func() *Node { return picked(s, reader(), within(s.RefNow(consistency.Now()), time.Hour), nil) }
 	if s.leader() == "" || pick() == nil {
 		t.Fatalf("not up: %+v", s.State())
 	}

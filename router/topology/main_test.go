@@ -157,7 +157,7 @@ func reader() *consistency.Session {
 
 // picks gives the replica for a session that has written nothing.
 func (t *Topology) picks(bound time.Duration) *Node {
-	return t.PickReplica(reader(), within(t.RefNow(consistency.Now()), bound), nil)
+	return picked(t, reader(), within(t.RefNow(consistency.Now()), bound), nil)
 }
 
 func must(t *testing.T, err error) {
@@ -170,6 +170,14 @@ func must(t *testing.T, err error) {
 func write(t *testing.T, n *cluster.Node, i int) {
 	t.Helper()
 	must(t, n.Exec(t.Context(), fmt.Sprintf("CREATE TABLE IF NOT EXISTS seen (n int); INSERT INTO seen VALUES (%d)", i)))
+}
+
+// picked is PickReplica without its reason.
+func picked(t interface {
+	PickReplica(*consistency.Session, consistency.Read, *Node) (*Node, consistency.Verdict)
+}, s *consistency.Session, r consistency.Read, skip *Node) *Node {
+	n, _ := t.PickReplica(s, r, skip)
+	return n
 }
 
 // within is a read of the default level.

@@ -52,6 +52,7 @@ type Node struct {
 	config *pgconn.Config
 	index  int // in the configuration's order
 	kick   chan struct{}
+	chase  chan struct{} // somebody waits for its position, see AwaitReplica
 
 	outstanding atomic.Int64
 	dirty       atomic.Bool // has shown something since the last confirmation: see ConfirmVisible

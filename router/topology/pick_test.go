@@ -37,7 +37,7 @@ func (s *stage) shares(n int, skip *Node) map[string]int {
 	m := map[string]int{}
 	session := reader()
 	for range n {
-		p := s.PickReplica(session, within(consistency.Now(), time.Hour), skip)
+		p := picked(s, session, within(consistency.Now(), time.Hour), skip)
 		if p == nil {
 			m["none"]++
 			continue
@@ -70,10 +70,10 @@ func TestLeastOutstandingIsPicked(t *testing.T) {
 	// Below the floor, and too stale.
 	session := reader()
 	session.Saw(101)
-	if s.PickReplica(session, within(consistency.Now(), time.Hour), nil) != nil {
+	if picked(s, session, within(consistency.Now(), time.Hour), nil) != nil {
 		t.Error("picked below the floor")
 	}
-	if s.PickReplica(reader(), within(consistency.Now()+int64(time.Minute), time.Second), nil) != nil {
+	if picked(s, reader(), within(consistency.Now()+int64(time.Minute), time.Second), nil) != nil {
 		t.Error("picked though too stale")
 	}
 }
@@ -110,7 +110,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() {
 			now := consistency.Now()
 			p := s.Primary()
-			n := s.PickReplica(session, within(s.RefNow(now), time.Hour), nil)
+			n := picked(s, session, within(s.RefNow(now), time.Hour), nil)
 			if p == nil || n == nil || !n.Up() || n.Role() != Replica {
 				t.Fatal("nobody")
 			}
@@ -199,7 +199,7 @@ func BenchmarkPickReplica(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now := consistency.Now()
-				if s.Primary() == nil || s.PickReplica(session, within(s.RefNow(now), time.Hour), nil) == nil {
+				if s.Primary() == nil || picked(s, session, within(s.RefNow(now), time.Hour), nil) == nil {
 					b.Fatal("nobody")
 				}
 			}

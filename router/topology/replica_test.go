@@ -88,7 +88,7 @@ func TestReplicaThatDoesNotReplayGetsStale(t *testing.T) {
 	}
 	s := reader()
 	s.Saw(floor)
-	if topo.PickReplica(s, within(topo.RefNow(consistency.Now()), time.Hour), nil) != nil {
+	if picked(topo, s, within(topo.RefNow(consistency.Now()), time.Hour), nil) != nil {
 		t.Error("picked below the floor")
 	}
 	if s := state(t, topo, r); s.Lag < 100*time.Millisecond || s.LagBytes <= 0 {
@@ -98,7 +98,7 @@ func TestReplicaThatDoesNotReplayGetsStale(t *testing.T) {
 	must(t, r.ResumeReplay(t.Context()))
 	topo.Hurry()
 	d := until(t, "caught up", 5*time.Second, func() bool {
-		return topo.PickReplica(s, within(topo.RefNow(consistency.Now()), 100*time.Millisecond), nil) == n
+		return picked(topo, s, within(topo.RefNow(consistency.Now()), 100*time.Millisecond), nil) == n
 	})
 	t.Logf("picked again %v after it was resumed", d)
 }

@@ -75,7 +75,7 @@ func New(cfg Config) (*Topology, error) {
 		}
 		t.nodes = append(t.nodes, &Node{
 			t: t, addr: addr, url: url, config: pc, index: len(t.nodes),
-			kick: make(chan struct{}, 1),
+			kick: make(chan struct{}, 1), chase: make(chan struct{}, 1),
 		})
 	}
 	if len(t.nodes) == 0 {
@@ -94,6 +94,7 @@ func (t *Topology) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, n := range t.nodes {
 		wg.Go(func() { n.watch(ctx) })
+		wg.Go(func() { n.keepChasing(ctx) })
 	}
 	wg.Go(func() { t.keepConfirming(ctx) })
 	stop := context.AfterFunc(ctx, func() {

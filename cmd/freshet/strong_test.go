@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/freshet/freshet/bench/cluster"
+)
+
+// TestStrongReadsSeeWhateverWasAcknowledgedOrReadBefore: a value that was acknowledged to its writer, who isn't a client of
+// Freshet, or that any strong read has returned, is seen by every strong read that begins afterwards, in whichever session;
+// while replicas stop and go, and from the cache, replicas and the primary.
+func TestStrongReadsSeeWhateverWasAcknowledgedOrReadBefore(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{Replicas: 2})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := c.Primary().Exec(ctx, "CREATE TABLE k(a int PRIMARY KEY, v int); INSERT INTO k SELECT i, 0 FROM generate_series(1, 3) i"); err != nil {
+		t.Fatal(err)
+	}
+	in := startTestServer(t, c, func(cfg *ServeConfig) {
+		cfg.Consistency = "strong"
+		cfg.MaxStaleness, cfg.RYWWindow = time.Minute, 2*time.Minute
+	})
+	covered(t, c, in, cluster.App)
+	direct, err := c.Primary().Connect(ctx, cluster.App)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close(context.Background())
+
+	var known atomic.Int64 // acknowledged, or returned by a strong read
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	beside.Go(func() {
+		for i := int64(1); ctx.Err() == nil; i++ {
+			if _, err := direct.Exec(ctx, "UPDATE k SET v = $1", i); err != nil && ctx.Err() == nil {
+				t.Errorf("writing: %v", err)
+				return
+			}
+			raiseTo(&known, i)
+			time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond) // a load, not a wait
+		}
+	})
+	beside.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			r := c.Replicas()[i%2]
+			if err := r.PauseReplay(ctx); err != nil && ctx.Err() == nil {
+				t.Errorf("pausing: %v", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(rand.IntN(100)) * time.Millisecond):
+			}
+			if err := r.ResumeReplay(context.Background()); err != nil {
+				t.Errorf("resuming: %v", err)
+			}
+		}
+	})
+	var sources sync.Map
+	session := func(name string, conn *pgx.Conn) {
+		until := time.Now().Add(3 * time.Second)
+		for time.Now().Before(until) {
+			hint := [...]string{"", "", "/* freshet: cache=off */ ", "/* freshet: route=primary */ "}[rand.IntN(4)]
+			sql := fmt.Sprintf("%sSELECT v FROM k WHERE a = %d", hint, 1+rand.IntN(3))
+			before := known.Load()
+			var v int64
+			if err := conn.QueryRow(ctx, sql).Scan(&v); err != nil {
+				t.Errorf("%s: %s: %v", name, sql, err)
+				return
+			}
+			raiseTo(&known, v)
+			var from string
+			if err := conn.QueryRow(ctx, "SHOW freshet.source").Scan(&from); err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			n, _ := sources.LoadOrStore(strings.Fields(from)[0], new(atomic.Int64))
+			n.(*atomic.Int64).Add(1)
+			if v < before {
+				t.Errorf("%s reads %d from %s after %d was acknowledged or read, with %s", name, v, from, before, sql)
+				return
+			}
+		}
+	}
+	var sessions sync.WaitGroup
+	sessions.Go(func() { session("extended", in.connect(t, c, cluster.App, "")) })
+	sessions.Go(func() { session("simple", in.connect(t, c, cluster.App, simpleProtocol)) })
+	sessions.Go(func() { session("another", in.connect(t, c, cluster.App, "")) })
+	sessions.Wait()
+	kinds := map[string]int64{}
+	sources.Range(func(k, v any) bool { kinds[k.(string)] = v.(*atomic.Int64).Load(); return true })
+	t.Log(kinds)
+	for _, kind := range []string{"l1", "replica", "primary"} {
+		if kinds[kind] < 10 {
+			t.Errorf("only %d answers from %s: the test proves little", kinds[kind], kind)
+		}
+	}
+}
+
+func raiseTo(a *atomic.Int64, v int64) {
+	for {
+		old := a.Load()
+		if old >= v || a.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/router"
+)
+
+// Waiting for a source to catch up. A strong read needs one that has got where the primary was when it arrived; a read of the
+// level session, one that has what the session has seen. Both are mostly there within a millisecond. Who has waited in
+// vain goes to the primary.
+
+// How long a read waits. catchUpRest keeps sessions for which it doesn't pay from waiting again and again: of the time that they
+// have waited for nothing, they first let so many times as much pass.
+const (
+	catchUpStrong  = 20 * time.Millisecond
+	catchUpSession = 3 * time.Millisecond
+	catchUpRest    = 20
+)
+
+// askPosition makes a strong unit wait for the primary's position, if it hasn't been asked for. False: it has, or needn't.
+func (s *Session) askPosition() bool {
+	u := &s.unit
+	if u.asked || s.level() != consistency.Strong {
+		return false
+	}
+	u.asked = true
+	u.arrived = s.env.Now()
+	s.phase = phaseAsking
+	s.env.AskNow(s, u.number)
+	return true
+}
+
+// Positioned follows AskNow. With an error the unit knows no position, and goes to the primary.
+func (s *Session) Positioned(number uint64, lsn consistency.LSN, err error) {
+	if s.phase != phaseAsking || number != s.unit.number {
+		return
+	}
+	if err == nil {
+		s.unit.floor = lsn
+	}
+	s.goOn()
+}
+
+// awaitTable makes the unit wait until the cache has caught up, if that may help. False: go on without.
+func (s *Session) awaitTable(v consistency.Verdict) bool {
+	t := s.db.Table
+	target, ok := s.mayCatchUp(v)
+	if !ok || late(&t.Source, s.env.Now()) {
+		return false
+	}
+	s.catchUp()
+	s.env.AwaitSource(s, &t.Source, target, s.unit.number)
+	return true
+}
+
+// awaitReplica makes the unit wait until a replica has caught up, if that may help. False: go on to the primary.
+func (s *Session) awaitReplica(v consistency.Verdict) bool {
+	target, ok := s.mayCatchUp(v)
+	if !ok || !s.env.AwaitReplica(s, target, s.unit.number) {
+		return false
+	}
+	s.catchUp()
+	return true
+}
+
+// mayCatchUp says whether to wait for a source that was refused with this verdict, and for which position.
+func (s *Session) mayCatchUp(v consistency.Verdict) (target consistency.LSN, ok bool) {
+	u := &s.unit
+	now := s.env.Now()
+	switch {
+	case u.waitsOver:
+		return 0, false
+	case v == consistency.BehindPrimary && u.floor != 0:
+		target = u.floor
+		u.waitBy = orBy(u.waitBy, now, catchUpStrong)
+	case v == consistency.BehindFloor && s.level() == consistency.SessionLevel && now >= s.restUntil:
+		target = s.cons.Floor()
+		u.waitBy = orBy(u.waitBy, now, catchUpSession)
+	default:
+		return 0, false
+	}
+	if now >= u.waitBy {
+		s.waitedInVain(now)
+		return 0, false
+	}
+	return target, true
+}
+
+func orBy(by, now int64, d time.Duration) int64 {
+	if by == 0 {
+		by = now + int64(d)
+	}
+	return by
+}
+
+// catchUp begins the wait. Either CaughtUp or, when it has taken too long, Woken follows.
+func (s *Session) catchUp() {
+	u := &s.unit
+	s.phase = phaseCatchingUp
+	s.local.Counters.CatchUps.Add(1)
+	s.env.WakeIn(s, max(time.Duration(u.waitBy-s.env.Now()), 0), u.number)
+}
+
+// CaughtUp says that a source has got where it was awaited.
+func (s *Session) CaughtUp(number uint64) {
+	if s.phase == phaseCatchingUp && number == s.unit.number {
+		s.goOn()
+	}
+}
+
+func (s *Session) waitedInVain(now int64) {
+	u := &s.unit
+	u.waitsOver = true
+	if s.level() == consistency.SessionLevel {
+		s.restUntil = now + catchUpRest*int64(catchUpSession)
+	}
+}
+
+// goOn decides again about a unit that has waited.
+func (s *Session) goOn() {
+	s.env.StopAwaiting(s)
+	s.phase = phaseIdle
+	if len(s.unit.key) == 0 || !s.tryCache(s.unit.buf) {
+		s.run()
+	}
+	s.pump()
+}
+
+// late says whether a source is so far behind that it isn't worth waiting for.
+func late(src *consistency.Source, now int64) bool {
+	at, _, behind := src.Behind()
+	return behind && now-at > int64(4*catchUpStrong)
+}
+
+// asksReplicas says whether the unit is one that a replica may answer.
+func (s *Session) asksReplicas() bool {
+	u := &s.unit
+	return u.read && s.route() != router.RoutePrimary
+}
