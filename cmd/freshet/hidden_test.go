@@ -61,6 +61,9 @@ func TestThePrimaryShowsNoLessThanAReplicaDid(t *testing.T) {
 	if got := one(t, fresh, "/* freshet: route=primary */ "+read); got != "0" {
 		t.Errorf("a session that has seen nothing: %s", got)
 	}
+	if _, err := fresh.Exec(ctx, "/* freshet: route=primary consistency=strong */ "+read); err == nil {
+		t.Error("strong: the primary is shown after another session has seen more")
+	}
 	if err := standby.Thaw(); err != nil {
 		t.Fatal(err)
 	}

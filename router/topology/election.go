@@ -301,10 +301,10 @@ func (t *Topology) follow(n *Node, a answer) {
 		}
 		return
 	}
-	if a.lsn < n.Position() {
+	if a.lsn < a.before { // not: < n.Position(), which others may have learned while this answer was on its way
 		// All its processes have been restarted after a crash, under the same
 		// postmaster, and it is replaying again.
-		t.cfg.Logger.Warn("replica has gone back", "node", n.addr, "position", a.lsn.String(), "before", n.Position().String())
+		t.cfg.Logger.Warn("replica has gone back", "node", n.addr, "position", a.lsn.String(), "before", a.before.String())
 		n.unfollow()
 	}
 	n.AdvanceIn(n.Epoch(), a.at, a.lsn)

@@ -48,7 +48,7 @@ func (s *stage) met1(i int, system uint64, started int64) {
 // says has node i answer.
 func (s *stage) says(i int, role Role, timeline uint32, lsn consistency.LSN) {
 	now := consistency.Now()
-	s.heard(s.nodes[i], answer{at: now, got: consistency.Now(), role: role, timeline: timeline, lsn: lsn, flushed: lsn})
+	s.heard(s.nodes[i], answer{at: now, got: consistency.Now(), role: role, timeline: timeline, lsn: lsn, flushed: lsn, before: s.nodes[i].Position()})
 }
 
 // up connects and answers.

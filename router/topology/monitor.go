@@ -66,12 +66,15 @@ func (n *Node) visit(ctx context.Context) (answered bool, err error) {
 		if n.again.Load() {
 			return answered, ErrElsewhere
 		}
-		doubt := n.doubt.Load()
+		doubt, epoch, before := n.doubt.Load(), n.Epoch(), n.Position()
 		a, err := l.poll(ctx, limit)
 		if err != nil {
 			return answered, err
 		}
 		answered = true
+		if n.Epoch() == epoch {
+			a.before = before
+		}
 		n.t.heard(n, a)
 		n.cleared.Store(doubt)
 		if a.role == Primary && behind.due(n.t, n, a) && a.got-flushed > int64(minFlush) {

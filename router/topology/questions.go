@@ -60,8 +60,9 @@ func (a identity) same(b identity) bool {
 
 // answer is what a node said.
 type answer struct {
-	at       int64 // consistency.Now() before the question was sent
-	got      int64 // and when the answer was there
+	at       int64           // consistency.Now() before the question was sent
+	got      int64           // and when the answer was there
+	before   consistency.LSN // where a replica was known to be before that
 	role     Role
 	lsn      consistency.LSN // a primary's position; what a replica has replayed
 	flushed  consistency.LSN // of a primary
