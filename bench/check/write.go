@@ -193,8 +193,9 @@ func (c *client) appendList() error {
 
 // copyList appends by COPY; somebody else may be first, then it fails.
 func (c *client) copyList(o *object) error {
+	// What is only seen, on a replica, needn't be visible on the primary yet: the next after that would make a hole there.
 	o.mu.Lock()
-	n := int64(len(o.versions))
+	n := o.ackedBeforeLocked(c.r.now()) + 1
 	o.mu.Unlock()
 	w := o.begin(c.value(), c.name, c.r.now())
 	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
