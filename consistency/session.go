@@ -147,7 +147,7 @@ func (s *Session) Judge(src *Source, r Read) Verdict {
 	if r.Level == Eventual {
 		return src.within(r)
 	}
-	if r.Level == Strong {
+	if r.Level == Strong && rule.Strong {
 		return s.judgeStrong(src, r)
 	}
 	// An unbalanced WriteEnded makes it negative. That must not make up for a write under way elsewhere, so it pins, too.

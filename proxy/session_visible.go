@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/consistency/rule"
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
 	"github.com/freshet/freshet/router/topology"
@@ -25,7 +26,7 @@ func (s *Session) awaitVisible() bool {
 		}
 		since = max(since, u.arrived)
 	}
-	if nodes.VisibleAsOf() >= since || u.endsTransaction() || !u.shows() {
+	if !rule.Visible || nodes.VisibleAsOf() >= since || u.endsTransaction() || !u.shows() {
 		return false
 	}
 	if u.showBy == 0 {

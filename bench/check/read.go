@@ -17,6 +17,15 @@ type scope struct {
 	repeated map[*object]int64 // versions that it has read
 }
 
+// statement notes that the transaction executes a statement, and says whether it is the first.
+func (tx *scope) statement(now instant) bool {
+	if tx.first != 0 {
+		return false
+	}
+	tx.first = now
+	return true
+}
+
 // read sends a query, judges what it says about the objects, and notes what the session has seen. wrong says what is
 // wrong with the answer by itself.
 func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []int64, extract func([][]int64) (list []seen, wrong string)) error {
@@ -30,9 +39,7 @@ func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []i
 	}
 	began := c.r.now()
 	if tx != nil && tx.snapshot {
-		if tx.first == 0 {
-			tx.first = began
-		} else {
+		if !tx.statement(began) {
 			began = tx.first
 			if c.keyed != nil {
 				clear(lows) // the others may have raised them since

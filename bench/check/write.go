@@ -283,6 +283,7 @@ func (c *client) transaction() error {
 			}
 			w := o.begin(c.value(), c.name, c.r.now())
 			tx.wrote = true
+			tx.statement(c.r.now())
 			_, err = c.sendAll(simple, fmt.Sprintf("SAVEPOINT s; UPDATE r%d SET n = n + 1, v = $2 WHERE id = $1; ROLLBACK TO s", o.table), o.id, w.value)
 			_ = c.finish(w, 0, errUndone)
 		default:
@@ -292,6 +293,7 @@ func (c *client) transaction() error {
 			}
 			w := o.begin(c.value(), c.name, c.r.now())
 			tx.wrote = true
+			tx.statement(c.r.now())
 			var res result
 			res, err = c.send(c.mode(), fmt.Sprintf("UPDATE r%d SET n = n + 1, v = $2 WHERE id = $1 RETURNING n", o.table), o.id, w.value)
 			if err == nil {
