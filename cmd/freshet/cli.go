@@ -17,7 +17,8 @@ import (
 type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"Run the proxy."`
 	Demo    demoCommand    `cmd:"" help:"See it work: servers in a folder of their own, Freshet before them, a comparison."`
-	Setup   setupCommand   `cmd:"" help:"Prepare a database for the cache: the publication that the WAL feed reads, and the function that reads password verifiers."`
+	Check   checkCommand   `cmd:"" help:"Look at everything that serve would use, with the same flags: what works, what is degraded, and what mends it."`
+	Setup   setupCommand   `cmd:"" help:"Prepare a database for the cache: publication, event triggers, and the function that reads password verifiers."`
 	Bench   benchCommand   `cmd:"" help:"Measure and check it."`
 	Explain explainCommand `cmd:"" help:"Say what Freshet would do with a statement, and why."`
 	Version versionCommand `cmd:"" help:"Print version, commit and Go version."`

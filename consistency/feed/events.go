@@ -133,6 +133,7 @@ func (e *events) complete() bool {
 
 // observe plans the event triggers.
 func (p *plan) observe(r *Report) {
+	r.part = PartEvents
 	e := &p.events
 	switch {
 	case e.complete():

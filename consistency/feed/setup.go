@@ -20,14 +20,28 @@ type Options struct {
 // Report is what there is to do in a database.
 type Report struct {
 	Statements []string // in this order, in one transaction; none: everything is as it should be
+	Parts      []Part   // for each of Statements, what it is for
 	Notes      []Note   // what can't be covered or done, and why
 
+	part Part     // of what is being added
 	adds *Options // tables are added to the publication by name: see unfit
 }
+
+// Part is what a statement or a note is about.
+type Part string
+
+// The parts.
+const (
+	PartPublication    Part = "publication"
+	PartAuthentication Part = "authentication function"
+	PartEvents         Part = "event triggers"
+	PartSchema         Part = "schema" // of the last two
+)
 
 // Note is about one relation, or, when Relation is "", about something else.
 type Note struct {
 	Relation string // schema-qualified, quoted where needed
+	Part     Part
 	Text     string
 }
 
@@ -138,6 +152,7 @@ type table struct {
 
 // publish plans the publication.
 func (p *plan) publish(o Options, r *Report) {
+	r.part = PartPublication
 	publication := quoteIdentifier(o.Publication)
 	var add, drop []string
 	for _, t := range p.tables {
@@ -200,6 +215,7 @@ func only(verb string, tables []string) string {
 // authenticate plans the authentication function. Everything in it is qualified, and its search_path fixed, as it runs with
 // its owner's rights whoever calls it (CVE-2025-12819 and its like).
 func (p *plan) authenticate(o Options, r *Report) {
+	r.part = PartAuthentication
 	service := quoteIdentifier(cmp.Or(o.ServiceUser, p.user))
 	switch {
 	case p.schema != "" && !p.trusted:
@@ -236,8 +252,11 @@ RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_c
 // schema makes the schema freshet, once.
 func (r *Report) schema() {
 	if !slices.Contains(r.Statements, createSchema) {
+		part := r.part
+		r.part = PartSchema
 		r.do(createSchema)
 		r.do("REVOKE ALL ON SCHEMA freshet FROM PUBLIC")
+		r.part = part
 	}
 }
 
@@ -264,9 +283,13 @@ func (p *plan) remove(o Options) (r Report) {
 	return r
 }
 
-func (r *Report) do(statement string) { r.Statements = append(r.Statements, statement) }
+func (r *Report) do(statement string) {
+	r.Statements, r.Parts = append(r.Statements, statement), append(r.Parts, r.part)
+}
 
-func (r *Report) note(relation, text string) { r.Notes = append(r.Notes, Note{relation, text}) }
+func (r *Report) note(relation, text string) {
+	r.Notes = append(r.Notes, Note{relation, r.part, text})
+}
 
 // readPlan reads what is there, in one snapshot.
 func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (p *plan, err error) {
@@ -333,6 +356,9 @@ LEFT JOIN pg_catalog.pg_roles o ON o.oid = s.nspowner
 LEFT JOIN pg_catalog.pg_proc f ON f.pronamespace = s.oid AND f.proname = 'freshet_auth' AND f.prosrc = $3 AND f.prosecdef
 WHERE u.rolname = current_user`
 
+// NoIdentity is how the note on a table begins that has no replica identity.
+const NoIdentity = "it has no replica identity"
+
 // tablesSQL lists the tables of the database's users, and those in the publication, with the reason why one can't be
 // published. A replica identity is a table's whole row, or an index: the one that was chosen, or that of the primary key,
 // which counts only when it is valid and not deferrable (RelationGetReplicaIndex).
@@ -345,7 +371,7 @@ SELECT n.nspname::text, c.relname::text,
 		WHEN c.relreplident = 'n' THEN 'it has REPLICA IDENTITY NOTHING'
 		WHEN c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
 			WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
-			THEN 'it has no replica identity: it needs a primary key that is not deferrable, or ALTER TABLE … REPLICA IDENTITY'
+			THEN '` + NoIdentity + `: it needs a primary key that is not deferrable, or ALTER TABLE … REPLICA IDENTITY'
 		WHEN c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
 			WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid AND i.indimmediate)
 			THEN 'the index of its REPLICA IDENTITY is gone'
