@@ -113,6 +113,21 @@ func (s *Session) forget(upper LSN) {
 // Unsettled says whether something that the session has seen isn't in its floor yet.
 func (s *Session) Unsettled() bool { return s.seen.open.Load() != 0 }
 
+// Sighting gives one of the sources whose answers aren't in the floor yet, and until when it has answered; nil: there is none.
+// Once Source.Until knows about that instant, the next Judge puts it there.
+func (s *Session) Sighting() (source *Source, at int64) {
+	if !s.Unsettled() {
+		return nil, 0
+	}
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	if len(s.seen.mu.list) == 0 {
+		return nil, 0
+	}
+	g := s.seen.mu.list[0]
+	return g.source, g.at
+}
+
 // settle puts into the floor what can be put there, and says whether src contains all that the session has seen beyond its
 // floor.
 func (s *Session) settle(src, primary *Source) bool {

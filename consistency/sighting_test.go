@@ -252,6 +252,22 @@ func TestAwaitWakesThoseWhoHaveWaitedLongEnough(t *testing.T) {
 	gone.Cancel()
 }
 
+func TestAwaitUntilWaitsForALaterQuestion(t *testing.T) {
+	s := at(100, 1)
+	woken := 0
+	s.AwaitUntil(70, func() { woken++ })
+	s.Advance(200)
+	s.AdvanceIn(s.Epoch(), 70, 300)
+	if woken != 0 {
+		t.Fatal("woken by an answer to an earlier question")
+	}
+	s.AdvanceIn(s.Epoch(), 71, 300)
+	s.AwaitUntil(70, func() { woken++ })
+	if woken != 2 {
+		t.Fatalf("woken %d times", woken)
+	}
+}
+
 func TestAwaitConcurrently(t *testing.T) {
 	s := at(1, 1)
 	var waiting, moving sync.WaitGroup

@@ -60,7 +60,8 @@ func (s *Source) Advance(lsn LSN) {
 		return
 	}
 	s.mu.Lock()
-	woken := s.advanceLocked(lsn)
+	s.advanceLocked(lsn)
+	woken := s.wokenLocked()
 	s.mu.Unlock()
 	wake(woken)
 }
@@ -75,16 +76,17 @@ func (s *Source) AdvanceIn(epoch uint64, asked int64, lsn LSN) {
 	s.mu.Lock()
 	var woken []*Wait
 	if s.epoch.Load() == epoch {
-		woken = s.advanceLocked(lsn)
+		s.advanceLocked(lsn)
 		raise(&s.asked, asked)
+		woken = s.wokenLocked()
 	}
 	s.mu.Unlock()
 	wake(woken)
 }
 
-func (s *Source) advanceLocked(lsn LSN) []*Wait {
+func (s *Source) advanceLocked(lsn LSN) {
 	if lsn <= s.Position() {
-		return nil
+		return
 	}
 	s.position.Store(uint64(lsn))
 	reached := 0
@@ -95,7 +97,6 @@ func (s *Source) advanceLocked(lsn LSN) []*Wait {
 		s.knownLocked(s.mu.pending[reached-1].at)
 		s.mu.pending = s.mu.pending[:copy(s.mu.pending, s.mu.pending[reached:])]
 	}
-	return s.reachedLocked(lsn)
 }
 
 // Observe says that a question for the primary's position (PositionSQL) was answered with this one. at is an instant (by
@@ -168,7 +169,7 @@ func (s *Source) Reset() {
 	s.asOf.Store(0)
 	s.position.Store(0)
 	s.mu.pending = s.mu.pending[:0]
-	woken := s.reachedLocked(never)
+	woken := s.takeLocked(func(*Wait) bool { return true })
 	s.mu.Unlock()
 	wake(woken)
 }

@@ -254,6 +254,20 @@ func (c *client) AwaitReplica(s *Session, lsn consistency.LSN, number uint64) bo
 	return ok
 }
 
+func (c *client) AwaitUntil(s *Session, src *consistency.Source, at int64, number uint64) bool {
+	topo := c.srv.cfg.Topology
+	w := src.AwaitUntil(at, c.caughtUp(s, number))
+	switch {
+	case src == topo.PrimarySource():
+		c.srv.cfg.Clock.Next(func(consistency.LSN, error) {}) // its answer reaches the source
+	case !topo.AskReplica(src):
+		w.Cancel()
+		return false
+	}
+	c.awaits = append(c.awaits, w.Cancel)
+	return true
+}
+
 func (c *client) caughtUp(s *Session, number uint64) func() {
 	return func() { c.post(func() { s.CaughtUp(number) }) }
 }

@@ -40,6 +40,9 @@ type Env interface {
 	// get there soon: it says whether there is one. StopAwaiting ends both.
 	AwaitSource(s *Session, src *consistency.Source, lsn consistency.LSN, number uint64)
 	AwaitReplica(s *Session, lsn consistency.LSN, number uint64) bool
+	// AwaitUntil has the source asked where it is, and leads to CaughtUp when src.Until knows about the instant at. False: it can't
+	// be asked.
+	AwaitUntil(s *Session, src *consistency.Source, at int64, number uint64) bool
 	StopAwaiting(s *Session)
 	// ConfirmVisible asks whether the primary shows all that replicas have shown; Confirmed follows.
 	ConfirmVisible(s *Session, number uint64)
@@ -242,6 +245,7 @@ type unit struct {
 	floor     consistency.LSN
 	waitBy    int64 // when waiting for a source to catch up ends
 	waitsOver bool
+	settled   bool  // it was to be found out what the session has seen
 	showBy    int64 // when waiting for the primary to show what replicas have shown ends
 
 	key        []byte // of the cache; empty: not looked up

@@ -108,12 +108,9 @@ func (s *Session) tryCache(msgs []byte) bool {
 		if !usable {
 			break // by the time that somebody has filled it, the cache may have caught up
 		}
-		if v == consistency.BehindPrimary && s.askPosition() || s.awaitTable(v) {
+		if v == consistency.BehindPrimary && s.askPosition() || s.awaitSettled(v) || s.awaitTable(v) {
 			s.hold(msgs)
 			return true
-		}
-		if v == consistency.Unsettled {
-			s.settleSoon()
 		}
 		fallthrough
 	default:

@@ -94,7 +94,10 @@ func (s *Session) Woken(number uint64) {
 		s.ddlIdle()
 		return
 	case phaseCatchingUp:
-		s.CaughtUp(number)
+		if number == s.unit.number {
+			s.waitedInVain(s.env.Now())
+			s.CaughtUp(number)
+		}
 		return
 	}
 	if s.phase != phaseAwaiting || number != s.unit.number {
@@ -167,10 +170,8 @@ func (s *Session) chooseNode() *topology.Node {
 			u.reason = reasonRoute
 		}
 		return n
-	case v == consistency.BehindPrimary && s.askPosition(), s.awaitReplica(v):
+	case v == consistency.BehindPrimary && s.askPosition(), s.awaitSettled(v), s.awaitReplica(v):
 		return nil
-	case v == consistency.Unsettled:
-		s.settleSoon()
 	}
 	if u.reason == reasonNone && v != consistency.NothingKnown {
 		u.reason = reasonOf(v)

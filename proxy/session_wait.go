@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/freshet/freshet/consistency"
-	"github.com/freshet/freshet/router"
 )
 
 // Waiting for a source to catch up. A strong read needs one that has got where the primary was when it arrived; a read of the
@@ -65,6 +64,24 @@ func (s *Session) awaitReplica(v consistency.Verdict) bool {
 	return true
 }
 
+// awaitSettled makes the unit wait until it is known what the session has seen, if that may help. False: go on without.
+func (s *Session) awaitSettled(v consistency.Verdict) bool {
+	u := &s.unit
+	now := s.env.Now()
+	if v != consistency.Unsettled || u.settled || now < s.restUntil {
+		return false
+	}
+	u.settled = true
+	s.settleSoon() // without a wait
+	src, at := s.cons.Sighting()
+	if src == nil || !s.env.AwaitUntil(s, src, at, u.number) {
+		return false
+	}
+	u.waitBy = orBy(u.waitBy, now, catchUpSession)
+	s.catchUp()
+	return true
+}
+
 // mayCatchUp says whether to wait for a source that was refused with this verdict, and for which position.
 func (s *Session) mayCatchUp(v consistency.Verdict) (target consistency.LSN, ok bool) {
 	u := &s.unit
@@ -79,10 +96,6 @@ func (s *Session) mayCatchUp(v consistency.Verdict) (target consistency.LSN, ok 
 		target = s.cons.Floor()
 		u.waitBy = orBy(u.waitBy, now, catchUpSession)
 	default:
-		return 0, false
-	}
-	if now >= u.waitBy {
-		s.waitedInVain(now)
 		return 0, false
 	}
 	return target, true
@@ -110,6 +123,7 @@ func (s *Session) CaughtUp(number uint64) {
 	}
 }
 
+// waitedInVain ends the unit's waits.
 func (s *Session) waitedInVain(now int64) {
 	u := &s.unit
 	u.waitsOver = true
@@ -132,10 +146,4 @@ func (s *Session) goOn() {
 func late(src *consistency.Source, now int64) bool {
 	at, _, behind := src.Behind()
 	return behind && now-at > int64(4*catchUpStrong)
-}
-
-// asksReplicas says whether the unit is one that a replica may answer.
-func (s *Session) asksReplicas() bool {
-	u := &s.unit
-	return u.read && s.route() != router.RoutePrimary
 }

@@ -33,16 +33,33 @@ func (t *Topology) AwaitReplica(lsn consistency.LSN, fn func()) (cancel func(), 
 			continue
 		}
 		waits = append(waits, n.Await(lsn, func() { once.Do(fn) }))
-		select {
-		case n.chase <- struct{}{}:
-		default:
-		}
+		n.hunt()
 	}
 	return func() {
 		for _, w := range waits {
 			w.Cancel()
 		}
 	}, len(waits) > 0
+}
+
+// AskReplica has the replica with this source asked for its position, if somebody waits for it (Source.AwaitUntil). ok is
+// false if it is none, or one that doesn't answer.
+func (t *Topology) AskReplica(src *consistency.Source) (ok bool) {
+	for _, n := range t.nodes {
+		if &n.Source == src && n.serves(consistency.Now()) {
+			n.hunt()
+			return true
+		}
+	}
+	return false
+}
+
+// hunt has the node asked as long as somebody waits.
+func (n *Node) hunt() {
+	select {
+	case n.chase <- struct{}{}:
+	default:
+	}
 }
 
 // keepChasing asks the node for its position while somebody waits for it, until ctx ends.
