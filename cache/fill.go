@@ -131,6 +131,12 @@ func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, deps []cons
 // the server said and hands it to Store.
 func (f *Fill) Probe() consistency.Probe { return f.probe }
 
+// Begun is what the answer depends on, and what the table had applied when the
+// fill was begun: for Flight.Began. The cells are the caller's to keep.
+func (f *Fill) Begun() ([]*consistency.Cell, consistency.Seq) {
+	return append([]*consistency.Cell(nil), f.deps...), f.probe.Began
+}
+
 // Active says whether the answer is being captured: begun, and neither
 // stored, abandoned nor beyond the limit.
 func (f *Fill) Active() bool { return f.stage > idle && f.stage < over }

@@ -3,13 +3,21 @@ package cache
 import (
 	"hash/maphash"
 	"sync"
+
+	"github.com/freshet/freshet/consistency"
 )
 
 // Flights makes identical misses share one query: the first to miss leads,
 // who comes while it is under way follows. A follower is never given the
 // leader's answer. It is woken, and looks in the cache again, by the same
 // rule as always and with its own floor: what is right for the leader's
-// session needn't be for the follower's.
+// session needn't be for the follower's. But where the answer has become stale
+// while it was on its way, it is still right for who had asked before that
+// (Covers): without this, each write to a table that many wait for would send
+// all of them to the servers at once.
+//
+// A flight that has been invalidated since its query was begun isn't joined any
+// more: who comes then leads another one.
 //
 // Who calls are event loops, which may not block. So Join answers at once, on
 // the spot, whether the caller leads, and a follower is told later through a
@@ -43,6 +51,19 @@ type group struct {
 	outcome   Outcome
 	followers *Flight // ring's head; nil: nobody follows
 	count     int
+	deps      []*consistency.Cell // what the answer depends on; nil: not begun
+	began     consistency.Seq     // what had been applied when it was begun
+}
+
+// stale says whether a commit that the answer may lack has touched what it
+// depends on.
+func (g *group) stale() bool {
+	for _, c := range g.deps {
+		if c.Seq() > g.began {
+			return true
+		}
+	}
+	return false
 }
 
 // Flight is one participant's place in a flight, the leader's or a
@@ -51,7 +72,8 @@ type Flight struct {
 	g          *group
 	wake       func() // nil: the leader
 	prev, next *Flight
-	seated     bool // a follower that is still in the ring
+	seated     bool            // a follower that is still in the ring
+	applied    consistency.Seq // see Covers
 }
 
 // Outcome says how a flight has ended, and so what its followers do next.
@@ -66,9 +88,10 @@ const (
 	// Go on alone, without joining again: queueing up behind one leader after
 	// the other would make a convoy out of a crowd.
 	Unstorable
-	// Lost: the leader has vanished before its answer was complete. Look, and
-	// join again: one of the followers leads then, so that a slow query that
-	// many wait for isn't sent by them all at once (HAZARDS 18).
+	// Lost: the leader has vanished before its answer was complete, or it can't
+	// be stored for a reason that needn't be there the next time. Look, and join
+	// again: one of the followers leads then, so that a slow query that many
+	// wait for isn't sent by them all at once (HAZARDS 18).
 	Lost
 )
 
@@ -97,20 +120,24 @@ func NewFlights() *Flights {
 }
 
 // Join enters the flight of the key (which is copied), or opens one. It never
-// blocks.
+// blocks. applied is what the table had applied by now.
 //
 // leading: the caller sends the query, and ends the flight exactly by one of
-// Done, Abandon and Leave. Otherwise it follows: wake will be called exactly
-// once when the flight ends, unless Leave comes first. wake runs on whatever
-// goroutine ends the flight, with no lock held; it must not block (it posts
-// to the follower's loop), and may call Flights. It may run before Join has
-// returned.
-func (fs *Flights) Join(key []byte, wake func()) (f *Flight, leading bool) {
+// Done, Abandon, Lose and Leave. Otherwise it follows: wake will be called
+// exactly once when the flight ends, unless Leave comes first. wake runs on
+// whatever goroutine ends the flight, with no lock held; it must not block (it
+// posts to the follower's loop), and may call Flights. It may run before Join
+// has returned.
+func (fs *Flights) Join(key []byte, applied consistency.Seq, wake func()) (f *Flight, leading bool) {
 	p := &fs.parts[maphash.Bytes(fs.seed, key)%flightParts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if g, ok := p.mu.groups[string(key)]; ok {
-		f := &Flight{g: g, wake: wake, seated: true}
+	if g, ok := p.mu.groups[string(key)]; ok && !g.stale() {
+		if g.deps != nil {
+			// Nothing of what came after it was begun touches the answer.
+			applied = min(applied, g.began)
+		}
+		f := &Flight{g: g, wake: wake, seated: true, applied: applied}
 		g.push(f)
 		return f, false
 	}
@@ -119,15 +146,34 @@ func (fs *Flights) Join(key []byte, wake func()) (f *Flight, leading bool) {
 	return &Flight{g: g}, true
 }
 
+// Began says, before the leader's query is sent, what the answer will depend on
+// and what the table had applied by then (Fill.Begun).
+func (f *Flight) Began(deps []*consistency.Cell, applied consistency.Seq) {
+	p := f.g.part
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f.g.deps, f.g.began = deps, applied
+}
+
+// Covers says of an answer that is stored under the flight's key whether it
+// contains everything that touches it and had been applied when this follower
+// joined. So it is what the cache would have answered then, whatever has come
+// since.
+func (f *Flight) Covers(e *Entry) bool { return f.wake != nil && e.Seq >= f.applied }
+
 // Done ends the flight: the answer is in the cache. All followers are woken,
 // in the order in which they joined. Only the leader's first call of Done,
-// Abandon or Leave counts; on a follower Done does nothing.
+// Abandon, Lose or Leave counts; on a follower Done does nothing.
 func (f *Flight) Done() { f.end(Landed) }
 
 // Abandon ends the flight as Done does: the answer won't be in the cache. It
 // can be called long before the answer is complete (as soon as it turns out
 // too big), so that the followers don't wait for what won't help them.
 func (f *Flight) Abandon() { f.end(Unstorable) }
+
+// Lose ends the flight as Done does: this answer won't be in the cache, but the
+// next one may.
+func (f *Flight) Lose() { f.end(Lost) }
 
 // Leave gives up the place. A leader that leaves ends the flight as Lost and
 // wakes the followers. A follower that leaves isn't woken any more: true
@@ -177,7 +223,9 @@ func (f *Flight) end(o Outcome) bool {
 	g.outcome = o
 	// From here on a newcomer opens a new flight: this one's answer may have
 	// been asked for before what the newcomer has to see.
-	delete(p.mu.groups, g.key)
+	if p.mu.groups[g.key] == g { // else one has been opened already
+		delete(p.mu.groups, g.key)
+	}
 	// Taken off the ring under the lock: a Leave from here on comes too late.
 	first, n := g.followers, g.count
 	for w, i := first, 0; i < n; w, i = w.next, i+1 {
@@ -202,6 +250,20 @@ func (fs *Flights) Len() int {
 		p := &fs.parts[i]
 		p.mu.Lock()
 		n += len(p.mu.groups)
+		p.mu.Unlock()
+	}
+	return n
+}
+
+// Waiting is the number of followers of all flights.
+func (fs *Flights) Waiting() int {
+	n := 0
+	for i := range fs.parts {
+		p := &fs.parts[i]
+		p.mu.Lock()
+		for _, g := range p.mu.groups {
+			n += g.count
+		}
 		p.mu.Unlock()
 	}
 	return n

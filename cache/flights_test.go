@@ -7,22 +7,24 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/freshet/freshet/consistency"
 )
 
 func TestFirstLeadsOthersFollow(t *testing.T) {
 	fs := NewFlights()
 	var woken []int
 	wake := func(i int) func() { return func() { woken = append(woken, i) } }
-	lead, leading := fs.Join([]byte("k"), wake(0))
+	lead, leading := fs.Join([]byte("k"), 0, wake(0))
 	if !leading {
 		t.Fatal("nobody leads")
 	}
-	a, leads := fs.Join([]byte("k"), wake(1))
-	_, leads2 := fs.Join([]byte("k"), wake(2))
+	a, leads := fs.Join([]byte("k"), 0, wake(1))
+	_, leads2 := fs.Join([]byte("k"), 0, wake(2))
 	if leads || leads2 {
 		t.Fatal("two lead")
 	}
-	if _, leads := fs.Join([]byte("other"), wake(3)); !leads {
+	if _, leads := fs.Join([]byte("other"), 0, wake(3)); !leads {
 		t.Fatal("another key's flight was joined")
 	}
 	a.Done() // not its to end
@@ -36,7 +38,7 @@ func TestFirstLeadsOthersFollow(t *testing.T) {
 	if fmt.Sprint(woken) != "[1 2]" || a.Outcome() != Landed || lead.Followers() != 0 || fs.Len() != 1 {
 		t.Fatalf("woken %v, outcome %v", woken, a.Outcome())
 	}
-	if _, leads := fs.Join([]byte("k"), wake(4)); !leads {
+	if _, leads := fs.Join([]byte("k"), 0, wake(4)); !leads {
 		t.Fatal("the newcomer follows a flight that is over")
 	}
 }
@@ -44,8 +46,8 @@ func TestFirstLeadsOthersFollow(t *testing.T) {
 func TestVanishedLeaderWakesFollowers(t *testing.T) {
 	fs := NewFlights()
 	n := 0
-	lead, _ := fs.Join([]byte("k"), nil)
-	f, _ := fs.Join([]byte("k"), func() { n++ })
+	lead, _ := fs.Join([]byte("k"), 0, nil)
+	f, _ := fs.Join([]byte("k"), 0, func() { n++ })
 	if !lead.Leave() || n != 1 || f.Outcome() != Lost {
 		t.Fatalf("woken %d times, %v", n, f.Outcome())
 	}
@@ -56,11 +58,11 @@ func TestVanishedLeaderWakesFollowers(t *testing.T) {
 
 func TestFollowerThatLeftIsNotWoken(t *testing.T) {
 	fs := NewFlights()
-	lead, _ := fs.Join([]byte("k"), nil)
+	lead, _ := fs.Join([]byte("k"), 0, nil)
 	var n [3]int
 	var f [3]*Flight
 	for i := range f {
-		f[i], _ = fs.Join([]byte("k"), func() { n[i]++ })
+		f[i], _ = fs.Join([]byte("k"), 0, func() { n[i]++ })
 	}
 	if !f[0].Leave() || !f[2].Leave() || f[0].Leave() {
 		t.Fatal("Leave says the wrong thing")
@@ -71,14 +73,56 @@ func TestFollowerThatLeftIsNotWoken(t *testing.T) {
 	}
 }
 
+// A flight whose answer will lack what has been applied meanwhile isn't joined; those who were there before are served by it.
+func TestInvalidatedFlightIsNotJoined(t *testing.T) {
+	fed := newFed(t)
+	before := fed.commit(1)
+	fs, key := NewFlights(), []byte("k")
+	cells := []*consistency.Cell{fed.table.Global(), fed.cell(1)}
+	lead, _ := fs.Join(key, before, nil)
+	early, _ := fs.Join(key, before, func() {})
+	lead.Began(cells, before)
+	fed.commit(2) // touches something else
+	other, leads := fs.Join(key, fed.table.Applied(), func() {})
+	if leads {
+		t.Fatal("a flight that nothing has touched isn't joined")
+	}
+	after := fed.commit(1)
+	second, leads := fs.Join(key, after, func() {})
+	if !leads || fs.Len() != 1 {
+		t.Fatalf("leading %v, %d flights under way", leads, fs.Len())
+	}
+	third, leads := fs.Join(key, after, func() {})
+	if leads {
+		t.Fatal("two lead")
+	}
+	e := &Entry{Seq: before}
+	for f, want := range map[*Flight]bool{early: true, other: true, third: false, lead: false} {
+		if f.Covers(e) != want {
+			t.Errorf("covers: %v, want %v", !want, want)
+		}
+	}
+	if early.Covers(&Entry{Seq: before - 1}) {
+		t.Error("an answer that lacks what had been applied covers")
+	}
+	lead.Done()
+	if early.Outcome() != Landed || third.Outcome() != Airborne || fs.Len() != 1 {
+		t.Error("the old flight has ended the new one")
+	}
+	second.Lose()
+	if third.Outcome() != Lost || fs.Len() != 0 {
+		t.Errorf("outcome %v", third.Outcome())
+	}
+}
+
 // A waker may come straight back, and lead.
 func TestWakeMayJoinAgain(t *testing.T) {
 	fs := NewFlights()
-	lead, _ := fs.Join([]byte("k"), nil)
+	lead, _ := fs.Join([]byte("k"), 0, nil)
 	leaders, again := 0, 0
 	for range 5 {
-		fs.Join([]byte("k"), func() {
-			if _, leads := fs.Join([]byte("k"), func() { again++ }); leads {
+		fs.Join([]byte("k"), 0, func() {
+			if _, leads := fs.Join([]byte("k"), 0, func() { again++ }); leads {
 				leaders++
 			}
 		})
@@ -118,7 +162,7 @@ func TestFlightsKeepTheirPromises(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			if len(seats) == 0 || rapid.IntRange(0, 2).Draw(t, "op") == 0 {
 				s := &seat{key: rapid.IntRange(0, 2).Draw(t, "key")}
-				s.f, s.leading = fs.Join([]byte{byte(s.key)}, func() { s.woken++ })
+				s.f, s.leading = fs.Join([]byte{byte(s.key)}, 0, func() { s.woken++ })
 				if s.leading != (leader[s.key] == nil) {
 					t.Fatalf("leading: %v", s.leading)
 				}
@@ -188,7 +232,7 @@ func TestFlightsAreSafeForConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for i := range 2000 {
 				woken := make(chan struct{})
-				f, leading := fs.Join([]byte("k"), func() { wakes.Add(1); close(woken) })
+				f, leading := fs.Join([]byte("k"), 0, func() { wakes.Add(1); close(woken) })
 				if leading {
 					if flying.Add(1) != 1 {
 						t.Error("two lead at a time")
@@ -227,7 +271,7 @@ func BenchmarkFlightAlone(b *testing.B) {
 	keys := benchKeys(1000)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		f, _ := fs.Join(keys[i%len(keys)], nil)
+		f, _ := fs.Join(keys[i%len(keys)], 0, nil)
 		f.Done()
 	}
 }

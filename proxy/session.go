@@ -257,6 +257,7 @@ type unit struct {
 	leading    bool
 	waited     bool // for somebody else's flight
 	joins      int
+	open       bool // the gate was open when it joined
 	alone      bool // no more flights for this one
 }
 

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+
 	"github.com/freshet/freshet/cache"
 	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/consistency/rule"
@@ -97,7 +99,7 @@ func (s *Session) tryCache(msgs []byte) bool {
 	v := s.cons.Judge(&t.Source, s.want(s.env.Now()))
 	// In this order: a commit stamps its cells before it moves the position.
 	e := s.shared.L1.Get(u.key)
-	usable := e != nil && e.Fresh() && (len(e.RowDesc) > 0 || !u.simple && !s.describes())
+	usable := e != nil && e.Fresh() && s.fits(e)
 	switch v {
 	case admitted:
 		if usable {
@@ -121,14 +123,19 @@ func (s *Session) tryCache(msgs []byte) bool {
 	if u.alone || u.leading {
 		return false
 	}
-	f, leading := s.shared.Flights.Join(u.key, s.env.Waker(s, u.number))
-	u.flight, u.leading = f, leading
+	f, leading := s.shared.Flights.Join(u.key, t.Applied(), s.env.Waker(s, u.number))
+	u.flight, u.leading, u.open = f, leading, v == admitted
 	if leading {
 		return false
 	}
 	s.hold(msgs)
 	s.phase = phaseFlight
 	return true
+}
+
+// fits says whether the entry has what the unit asks for.
+func (s *Session) fits(e *cache.Entry) bool {
+	return len(e.RowDesc) > 0 || !s.unit.simple && !s.describes()
 }
 
 // describes says whether the extended unit asks for a RowDescription.
@@ -147,13 +154,22 @@ func (s *Session) FlightOver(number uint64) {
 		return
 	}
 	u := &s.unit
-	outcome := u.flight.Outcome()
+	f := u.flight
+	outcome := f.Outcome()
 	u.flight = nil
 	u.waited = true
-	// A leader that vanished is followed by another; behind one whose answer didn't help we don't queue up again.
-	u.alone = outcome == cache.Unstorable || u.joins > 0
-	if outcome == cache.Landed {
-		u.joins++
+	u.joins++
+	// A leader that vanished is followed by another; behind one whose answer doesn't help we don't queue up again.
+	u.alone = outcome == cache.Unstorable || u.joins >= maxJoins
+	if outcome == cache.Landed && u.open {
+		// The gate was open when this one joined, so what contains everything that had been applied then is right for it. In the
+		// cache it may be stale by now.
+		if e := s.shared.L1.Get(u.key); e != nil && f.Covers(e) && s.fits(e) {
+			s.phase = phaseIdle
+			s.hit(e)
+			s.pump()
+			return
+		}
 	}
 	s.phase = phaseIdle
 	if !s.tryCache(u.buf) {
@@ -196,10 +212,7 @@ func (s *Session) hit(e *cache.Entry) {
 		s.local.Counters.FlightShared.Add(1)
 	}
 	s.local.Counters.HitL1.Add(1)
-	if u.leading && u.flight != nil { // somebody else has filled it while this one waited
-		u.flight.Done()
-		u.flight, u.leading = nil, false
-	}
+	s.endLead((*cache.Flight).Done) // somebody else has filled it while this one waited
 	s.noteLeft()
 	s.answered()
 }
@@ -236,6 +249,9 @@ func (s *Session) beginFill() {
 		return
 	}
 	u.filling = true
+	if u.leading {
+		u.flight.Began(s.fill.Begun())
+	}
 	u.probe = s.fill.Probe()
 	u.probe.Timeline = s.node.Timeline()
 	if u.reason == reasonNone {
@@ -266,22 +282,60 @@ func (s *Session) dependencies() []consistency.Dependency {
 	return s.local.Resolver.Resolve(u.plan, e)
 }
 
-// abandonFlight lets followers go on: this answer won't be stored.
-func (s *Session) abandonFlight() {
-	if s.unit.leading && s.unit.flight != nil {
-		s.unit.flight.Abandon()
-		s.unit.flight = nil
+// maxJoins is how many flights a unit follows before it goes on alone.
+const maxJoins = 3
+
+// endLead ends the flight that the unit leads, if it does. Its followers look in the cache, and go on by the outcome.
+func (s *Session) endLead(end func(*cache.Flight)) {
+	u := &s.unit
+	if u.leading && u.flight != nil {
+		end(u.flight)
+		u.flight = nil
 	}
-	s.unit.leading = false
+	u.leading = false
 }
 
-// noFill gives up storing the answer.
-func (s *Session) noFill() {
+// abandonFlight lets followers go on: answers like this one can't be stored.
+func (s *Session) abandonFlight() { s.endLead((*cache.Flight).Abandon) }
+
+// loseFlight lets one of the followers lead: it was the unit, not what it asks.
+func (s *Session) loseFlight() { s.endLead((*cache.Flight).Lose) }
+
+// dropFill gives up storing the answer of this attempt.
+func (s *Session) dropFill() {
 	if s.unit.filling {
 		s.unit.filling = false
 		s.fill.Abandon()
 	}
+}
+
+// noFill gives up storing the answer.
+func (s *Session) noFill() {
+	s.dropFill()
 	s.abandonFlight()
+}
+
+// noFillFor is noFill after an error of the server's.
+func (s *Session) noFillFor(code []byte) {
+	s.dropFill()
+	if s.cancelled || notTheQuery(code) {
+		s.loseFlight()
+	} else {
+		s.abandonFlight()
+	}
+}
+
+// notTheQuery says whether an error comes from the state of the server or the connection, so that somebody else who asks the same
+// needn't get it.
+func notTheQuery(code []byte) bool {
+	if len(code) < 2 {
+		return false
+	}
+	switch string(code[:2]) {
+	case "08", "40", "53", "58":
+		return true
+	}
+	return len(code) == 5 && string(code[:3]) == "57P"
 }
 
 // store ends the fill: the answer is complete and its transaction is over.
@@ -291,16 +345,23 @@ func (s *Session) store() {
 		return
 	}
 	u.filling = false
-	if !u.probed || u.sight.until == 0 || s.fill.Store(u.probe, u.sight.until) != nil {
-		s.fill.Abandon()
+	err := cache.ErrIncomplete
+	switch {
+	case !u.probed: // the server doesn't say what it contains
+	case u.sight.until == 0:
+		err = consistency.ErrTooOld
+	default:
+		err = s.fill.Store(u.probe, u.sight.until)
+	}
+	s.fill.Abandon()
+	switch {
+	case err == nil, errors.Is(err, cache.ErrRefused): // a newer one is there
+		s.endLead((*cache.Flight).Done)
+	case errors.Is(err, cache.ErrIncomplete), errors.Is(err, cache.ErrUncovered), errors.Is(err, cache.ErrTooBig):
 		s.abandonFlight()
-		return
+	default:
+		s.loseFlight()
 	}
-	if u.leading && u.flight != nil {
-		u.flight.Done()
-		u.flight = nil
-	}
-	u.leading = false
 }
 
 // endFlight gives up the unit's place in a flight, when its client is gone or it has failed.

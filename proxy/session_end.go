@@ -60,12 +60,13 @@ func (s *Session) serverError(e *expect, msg []byte) {
 	if s.onReplica && isFatal(body) && !s.mayRetry(code) {
 		return // ServerClosed follows, and replicaLost says what comes of it
 	}
-	s.noFill()
 	if s.mayRetry(code) {
+		s.dropFill() // a flight goes on
 		u.retrying = true
 		u.avoid = s.node
 		return
 	}
+	s.noFillFor(code)
 	u.failed = true
 	if e.kind == exBind && string(code) == "0A000" && e.step >= 0 && e.step < len(u.steps) && u.steps[e.step].st != nil {
 		// "cached plan must not change result type": clients prepare anew after it, and must not get the same again.
@@ -359,13 +360,16 @@ func (s *Session) ServerClosed(err error) {
 	}
 	node := s.node
 	u := &s.unit
-	s.noFill()
+	s.dropFill()
 	if s.conn.Reused() && u.stale < maxStale {
 		u.stale++ // it may have been dead for long; only another can tell
 	}
 	again := u.attempts-u.stale < maxAttempts && !s.cancelled
 	retry := u.retrying || u.read && !u.sent && s.phase == phaseRunning && again || s.phase == phaseSettling && again
 	whole := s.body == 0 || !s.passing
+	if !retry {
+		s.loseFlight()
+	}
 	if s.onReplica && !retry && whole && s.phase != phaseOrphan {
 		if err != nil {
 			node.Failed(err)

@@ -146,6 +146,7 @@ func (s *Session) afterFailed() {
 	delete(s.conn.Prepared, probeReplicaID)
 	delete(s.conn.Prepared, afterPrimaryID)
 	s.settling = 0
-	s.noFill()
+	s.dropFill()
+	s.loseFlight()
 	s.skipToSync()
 }

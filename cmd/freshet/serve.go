@@ -35,6 +35,7 @@ type instance struct {
 	users     auth.FileSource // of --auth-file
 	reload    atomic.Pointer[func() error]
 	l1        *cache.L1
+	flights   *cache.Flights
 	cacheOff  bool
 	failovers atomic.Int64
 	http      *admin.Server
@@ -132,13 +133,15 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		ConnectTimeout: cfg.ConnectTimeout, Logger: log,
 	})
 	i.l1 = cache.NewL1(int64(cfg.L1Size), 0)
+	shared := proxy.NewShared(proxy.SharedConfig{
+		Nodes: i.topo, L1: i.l1, MaxEntry: int64(cfg.CacheMaxEntry), Registry: registry,
+		NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },
+		Consistency:    level, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
+	})
+	i.flights = shared.Flights
 	i.server, err = proxy.NewServer(proxy.Config{
-		Shards: cfg.Shards,
-		Shared: proxy.NewShared(proxy.SharedConfig{
-			Nodes: i.topo, L1: i.l1, MaxEntry: int64(cfg.CacheMaxEntry), Registry: registry,
-			NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },
-			Consistency:    level, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
-		}),
+		Shards:    cfg.Shards,
+		Shared:    shared,
 		Databases: i.databases, Clock: i.clock, Visible: i.visible, Admitter: i.admitter, Topology: i.topo,
 		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, ConnectTimeout: cfg.ConnectTimeout,
 		ServerLifetime: cfg.ServerLifetime, ServerIdleTimeout: cfg.ServerIdleTimeout, Logger: log,
