@@ -225,19 +225,20 @@ type unit struct {
 	discarded   bool // DISCARD ALL has succeeded
 	doubtful    bool // the server connection isn\'t to be used again
 
-	read     bool // may be repeated as long as nothing was sent to the client
-	sent     bool // the client has got something of the answer
-	failed   bool // the server has reported an error
-	retrying bool // the rest of the replies is dropped, and the unit is run again
-	attempts int
-	stale    int   // of them, on connections that had been in the pool
-	fatal    bool  // the server has said why it closes the connection
-	giveUp   int64 // when waiting for a server ends
-	avoid    *topology.Node
-	reason   reason
-	detail   string
-	copyIn   bool // the server takes copy data
-	copyOver bool // the client has said CopyDone or CopyFail
+	read        bool // may be repeated as long as nothing was sent to the client
+	sent        bool // the client has got something of the answer
+	failed      bool // the server has reported an error
+	retrying    bool // the rest of the replies is dropped, and the unit is run again
+	attempts    int
+	stale       int   // of them, on connections that had been in the pool
+	fatal       bool  // the server has said why it closes the connection
+	giveUp      int64 // when waiting for a server ends
+	avoid       *topology.Node
+	reason      reason
+	detail      string
+	copyIn      bool // the server takes copy data
+	copyAwaited bool // copy data waits until it is known whether the server takes it
+	copyOver    bool // the client has said CopyDone or CopyFail
 
 	sight     sight
 	arrived   int64 // strong: the unit had arrived by then

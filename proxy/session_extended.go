@@ -37,7 +37,7 @@ func (s *Session) extendedUnit(p []byte) int {
 			s.ClientClosed(nil)
 			s.env.CloseClient()
 			return 0
-		case wire.MsgQuery, wire.MsgFunctionCall:
+		case wire.MsgQuery, wire.MsgFunctionCall, wire.MsgCopyData, wire.MsgCopyDone, wire.MsgCopyFail:
 			stream = true
 			continue // streamNext takes it
 		}

@@ -341,6 +341,7 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		return
 	}
 	s.flushLocals()
+	s.copyAnswered()
 }
 
 func (s *Session) forward(e *expect, msg []byte) {

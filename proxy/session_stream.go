@@ -35,6 +35,9 @@ func (s *Session) streamNext(p []byte) int {
 		s.conn.Write(msg)
 		return n
 	case wire.MsgCopyData, wire.MsgCopyDone, wire.MsgCopyFail:
+		if !u.skipping && s.head() != nil {
+			return s.awaitCopy()
+		}
 		return n // of a COPY that is over
 	}
 	if u.skipping && typ != wire.MsgSync {
@@ -56,6 +59,27 @@ func (s *Session) streamNext(p []byte) int {
 	}
 	s.streamStep(msg, &st)
 	return n
+}
+
+// awaitCopy holds the client's copy data back that has come before the word that the server takes it: clients may send it right behind the
+// statement. Whether there will be such a word is known when what is due has come.
+func (s *Session) awaitCopy() int {
+	u := &s.unit
+	if !u.copyAwaited {
+		u.copyAwaited = true
+		if s.head().kind != exQuery {
+			s.conn.Write(wire.AppendFlush(nil)) // else it could stay in the server's buffer until Sync
+		}
+	}
+	return 0
+}
+
+// copyAnswered goes on after awaitCopy when nothing is due any more, and no COPY has begun.
+func (s *Session) copyAnswered() {
+	if s.unit.copyAwaited && (s.head() == nil || s.unit.skipping || s.phase != phaseStreaming) {
+		s.unit.copyAwaited = false
+		s.resume = true
+	}
 }
 
 // streamPlanned goes on with the message whose plan was missing.
