@@ -182,3 +182,38 @@ func TestHazard09CatalogChangesReachTheCacheAtTheirCommit(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingIsCachedByAnOldCatalog keeps Freshet from reading the catalog, though the feed has said that it has changed. Statements are
+// planned by the old one then: of a view, they know the tables that it was made of before.
+func TestNothingIsCachedByAnOldCatalog(t *testing.T) {
+	d := newCatalogDatabase(t, "CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 0); CREATE TABLE b (id int PRIMARY KEY, v int); INSERT INTO b VALUES (1, 0); CREATE VIEW v AS SELECT v FROM a")
+	d.cached(t, "SELECT v FROM v")
+	locker, err := d.c.Primary().Connect(context.Background(), d.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locker.Close(context.Background())
+	do(t, locker, "BEGIN")
+	do(t, locker, "LOCK TABLE pg_policy IN ACCESS EXCLUSIVE MODE") // which every look at the catalog reads
+	d.exec(t, "CREATE OR REPLACE VIEW v AS SELECT v FROM b")
+	d.seen(t)
+	for i := range 20 {
+		d.exec(t, fmt.Sprintf("UPDATE b SET v = %d", i))
+		d.seen(t)
+		for range 3 {
+			if got := one(t, d.through, "SELECT v FROM v"); got != fmt.Sprint(i) {
+				t.Fatalf("%s (%s) after %d", got, source(t, d.through), i)
+			}
+		}
+		if s := source(t, d.through); s == "l1" {
+			t.Fatal("cached")
+		}
+	}
+	do(t, locker, "ROLLBACK")
+	d.cached(t, "SELECT v FROM v")
+	d.exec(t, "UPDATE b SET v = 100")
+	d.seen(t)
+	if got := one(t, d.through, "SELECT v FROM v"); got != "100" {
+		t.Error(got)
+	}
+}
