@@ -253,13 +253,15 @@ type DatabaseStatus struct {
 	Name    string
 	Feed    feed.Status
 	Catalog bool // a snapshot is there
+	// CatalogProblem says why the last look at the catalog failed; empty when it didn't.
+	CatalogProblem string
 }
 
 // Status returns a momentary picture of all databases. Safe for concurrent use.
 func (d *Databases) Status() []DatabaseStatus {
 	var out []DatabaseStatus
 	for _, r := range d.list() {
-		st := DatabaseStatus{Name: r.Name, Catalog: r.watcher.Current() != nil}
+		st := DatabaseStatus{Name: r.Name, Catalog: r.watcher.Current() != nil, CatalogProblem: r.watcher.Problem()}
 		if r.feed != nil {
 			st.Feed = r.feed.Status()
 		}

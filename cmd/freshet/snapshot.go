@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/freshet/freshet/proxy/admin"
 	"github.com/freshet/freshet/router/topology"
 )
@@ -56,11 +58,15 @@ func (i *instance) Snapshot() admin.Snapshot {
 	l1 := i.l1.Stats()
 	s.Tiers = []admin.Tier{{Name: "l1", Hits: hits, Bytes: l1.Bytes, Limit: i.l1.Budget(), Entries: l1.Entries, Evictions: l1.Evicted}}
 	for _, d := range i.databases.Status() {
-		f := admin.Feed{Database: d.Name, Serving: d.Feed.Serving, Lag: d.Feed.Lag, Relations: d.Feed.Covered, Reason: d.Feed.Reason}
+		f := admin.Feed{Database: d.Name, Serving: d.Feed.Serving, Lag: d.Feed.Lag, Relations: d.Feed.Covered, Reason: cmp.Or(d.Feed.Reason, d.Feed.Problem)}
 		if !d.Feed.Serving {
 			f.Lag = -1
 		}
-		if f.Reason == "" && !d.Catalog {
+		switch {
+		case f.Reason != "":
+		case d.CatalogProblem != "":
+			f.Reason = "the catalog can't be read, so that nothing new is cached: " + d.CatalogProblem
+		case !d.Catalog:
 			f.Reason = "the catalog isn't known yet"
 		}
 		s.Feeds = append(s.Feeds, f)

@@ -159,13 +159,20 @@ func (f *Feed) slot(ctx context.Context, l *link, conn *pgconn.PgConn) (name str
 	name = f.cfg.Slot
 	if name != "" {
 		var confirmed *string
-		var ours bool
-		err := l.sql.QueryRow(ctx, `SELECT confirmed_flush_lsn::text, coalesce(database = current_database() AND plugin = 'pgoutput', false)
-			FROM pg_replication_slots WHERE slot_name = $1`, name).Scan(&confirmed, &ours)
+		var ours, lost bool
+		err := l.sql.QueryRow(ctx, `SELECT confirmed_flush_lsn::text, coalesce(database = current_database() AND plugin = 'pgoutput', false),
+				coalesce(wal_status = 'lost', false)
+			FROM pg_replication_slots WHERE slot_name = $1`, name).Scan(&confirmed, &ours, &lost)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 		case err != nil:
 			return "", 0, err
+		case ours && lost:
+			// The server has removed WAL that it needs. Whatever was cached before is stale by now in any case.
+			f.cfg.Logger.Warn("WAL feed: the replication slot was lost, and is made again", "slot", name)
+			if _, err := l.sql.Exec(ctx, `SELECT pg_drop_replication_slot($1)`, name); err != nil {
+				return "", 0, err
+			}
 		case !ours || confirmed == nil:
 			return "", 0, problemf("give another name as --slot", "the replication slot %q isn't one of this database for pgoutput", name)
 		default:

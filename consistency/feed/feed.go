@@ -72,6 +72,7 @@ const (
 type Status struct {
 	State       State
 	Reason      string // why it isn't streaming, and what mends it; "" when it is
+	Problem     string // what isn't as it should be although it may be streaming, and what mends it
 	Primary     string // host:port that it follows or last followed
 	Slot        string // "" when there is none
 	Timeline    uint32
@@ -234,6 +235,21 @@ func (f *Feed) failed(err error) {
 		f.mu.logged = reason
 		f.cfg.Logger.Warn("WAL feed: not following the primary", "reason", reason, "primary", f.mu.status.Primary)
 	}
+}
+
+// problem notes what isn't as it should be, "" when all is. It is logged when it changes.
+func (f *Feed) problem(text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.status.Problem == text {
+		return
+	}
+	f.mu.status.Problem = text
+	if text != "" {
+		f.cfg.Logger.Warn("WAL feed: some tables aren't covered", "reason", text)
+		return
+	}
+	f.cfg.Logger.Info("WAL feed: all tables that can be covered are in the publication")
 }
 
 // serving notes that the feed has caught up.

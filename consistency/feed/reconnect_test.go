@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -224,4 +225,75 @@ func TestShutdownOfThePrimaryIsNotHeldUp(t *testing.T) {
 	f.conn = f.connect(c.Primary())
 	f.covers()
 	f.stamps("UPDATE a SET v = 1", []string{"a"}, nil)
+}
+
+// A permanent slot that the server has given up, to save its disk, is made again.
+func TestALostSlotIsMadeAgain(t *testing.T) {
+	c := cluster.ForTest(t, cluster.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
+	f := newDatabase(t, c, tables("a"))
+	f.start(Config{Slot: "keeper"})
+	f.covers()
+	f.stop()
+	for f.value("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'keeper'") != "lost" {
+		f.exec("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 100000)); SELECT pg_switch_wal()")
+		f.exec("CHECKPOINT")
+	}
+	f.exec("UPDATE a SET v = 7")
+	var log countingLog
+	f.start(Config{Slot: "keeper", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	f.covers()
+	if log.count("was lost, and is made again") != 1 {
+		t.Error("it isn't said")
+	}
+	f.stamps("UPDATE a SET v = 8", []string{"a"}, nil)
+}
+
+// Whatever is done to the publication by hand: what the feed can mend it does, of the rest it says what it is, and each recovers.
+func TestAPublicationChangedByHand(t *testing.T) {
+	f := newDatabase(t, servers.Get(t), tables("a", "b"))
+	f.exec("DROP ROLE IF EXISTS keeper; CREATE ROLE keeper LOGIN PASSWORD 'x' REPLICATION; ALTER TABLE a OWNER TO keeper; ALTER PUBLICATION freshet OWNER TO keeper")
+	f.exec("GRANT CREATE ON DATABASE " + f.db + " TO keeper")
+	defer func() {
+		f.stop()
+		f.exec("REASSIGN OWNED BY keeper TO postgres; DROP OWNED BY keeper; DROP ROLE keeper")
+	}()
+	var log countingLog
+	f.start(Config{Maintain: true, PrimaryURL: func() (string, error) { return f.c.Primary().UserURL("keeper", "x", f.db), nil }, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	f.covers()
+	problem := func() string { return f.feed.Status().Problem }
+
+	f.exec("ALTER PUBLICATION freshet DROP TABLE a, b")
+	f.until("its own table comes back", func() bool { return f.cell("a").Covered() })
+	f.until("it says what it may not do", func() bool {
+		return problem() == `"public"."b" isn't in the publication, and the service role doesn't own it: freshet setup, as its owner, adds it`
+	})
+	if f.cell("b").Covered() || f.feed.Status().State != Streaming || !f.table.Serving() {
+		t.Errorf("%+v", f.feed.Status())
+	}
+	f.exec("ALTER PUBLICATION freshet OWNER TO postgres; ALTER PUBLICATION freshet DROP TABLE a")
+	f.until("another's publication", func() bool { return strings.Contains(problem(), "role keeper doesn't own it") })
+	f.exec("ALTER PUBLICATION freshet OWNER TO keeper; ALTER TABLE b OWNER TO keeper")
+	f.until("all is well", func() bool { return problem() == "" && f.cell("a").Covered() && f.cell("b").Covered() })
+
+	f.exec("ALTER TABLE b DROP CONSTRAINT b_pkey")
+	f.until("a table without a key isn't covered", func() bool { return !f.cell("b").Covered() })
+	if problem() != "" {
+		t.Error(problem())
+	}
+	f.exec("UPDATE b SET v = 1; ALTER TABLE b ADD PRIMARY KEY (id)")
+	f.until("one with a key is", func() bool { return f.cell("b").Covered() })
+	f.exec("ALTER TABLE b REPLICA IDENTITY NOTHING")
+	f.until("nor one with REPLICA IDENTITY NOTHING", func() bool { return !f.cell("b").Covered() })
+	f.exec("ALTER TABLE b REPLICA IDENTITY FULL")
+	f.until("one with FULL is", func() bool { return f.cell("b").Covered() })
+
+	f.exec("DROP PUBLICATION freshet")
+	f.until("without a publication nothing is served", func() bool {
+		return !f.table.Serving() && strings.Contains(f.feed.Status().Reason, "run freshet setup")
+	})
+	f.setup()
+	f.until("it comes back by itself", func() bool { return f.table.Serving() && f.cell("b").Covered() })
+	if n := log.count("some tables aren't covered"); n < 2 || n > 6 {
+		t.Errorf("logged %d times", n)
+	}
 }

@@ -43,6 +43,7 @@ type Note struct {
 	Relation string // schema-qualified, quoted where needed
 	Part     Part
 	Text     string
+	Unowned  bool // it could be published, by its owner
 }
 
 // String is the note as a line.
@@ -168,6 +169,7 @@ func (p *plan) publish(o Options, r *Report) {
 			continue
 		case fits && !t.owned:
 			r.note(t.name, "role "+p.user+" doesn't own it, so can't publish it")
+			r.Notes[len(r.Notes)-1].Unowned = true
 			continue
 		}
 		if t.listed { // narrowed: it has to go before it can come back
@@ -288,7 +290,7 @@ func (r *Report) do(statement string) {
 }
 
 func (r *Report) note(relation, text string) {
-	r.Notes = append(r.Notes, Note{relation, r.part, text})
+	r.Notes = append(r.Notes, Note{Relation: relation, Part: r.part, Text: text})
 }
 
 // readPlan reads what is there, in one snapshot.
