@@ -55,7 +55,7 @@ func load(ctx context.Context, conn *pgx.Conn, old *Snapshot) (s *Snapshot, visi
 		run  func(context.Context) error
 	}{
 		{"database", l.database}, {"schemas", l.schemas}, {"roles", l.roles}, {"settings", l.settings},
-		{"relations", l.relations}, {"columns", l.columns}, {"inheritance", l.inheritance}, {"views", l.views},
+		{"relations", l.relations}, {"columns", l.columns}, {"keys", l.keys}, {"inheritance", l.inheritance}, {"views", l.views},
 		{"rules", l.rules}, {"triggers", l.triggers}, {"cascades", l.cascades}, {"defaults", l.defaults},
 		{"policies", l.policies}, {"types", l.types}, {"domains", l.domains}, {"functions", l.functions},
 		{"aggregates", l.aggregates}, {"operators", l.operators}, {"casts", l.casts},

@@ -50,8 +50,16 @@ type Relation struct {
 	// ReplicaIdentity is pg_class.relreplident: d, n, f or i. HasPrimaryKey tells what d means.
 	ReplicaIdentity byte
 	HasPrimaryKey   bool
-	Options         []string
-	Columns         []Column
+	// PrimaryKey and Identity are the names of the key columns of the primary key, and of the index that is the replica identity, in
+	// the order of the names; nil where there is none. (With f, the identity is all columns.)
+	PrimaryKey, Identity []string
+	// Unkeyed are the columns by whose values rows can't be picked: generated ones, which aren't in the stream of changes, and those
+	// with a nondeterministic collation, under which other bytes can be equal. Only for tables.
+	Unkeyed []string
+	// Rows is about how many rows a table has; -1 where nobody has counted.
+	Rows    int64
+	Options []string
+	Columns []Column
 	// Children are the direct partitions and inheritance children.
 	Children []uint32
 	// Definition is the query of a view, with every name outside of pg_catalog qualified.
