@@ -1,6 +1,9 @@
 package router
 
-import "github.com/freshet/freshet/router/catalog"
+import (
+	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/router/catalog"
+)
 
 // ColumnTypes is what the planner takes the types of a query's columns to be; 0 where it doesn't know.
 func ColumnTypes(s *catalog.Snapshot, path []string, sql string) []uint32 {
@@ -64,3 +67,30 @@ func FunctionEffect(s *catalog.Snapshot, oid uint32) (uncacheable, write string)
 
 // ReadsClock tells whether the input of a type can read the clock.
 func ReadsClock(s *catalog.Snapshot, oid uint32) bool { return newJudge(s).readsClock(oid) }
+
+// ParamUse is a parameter that a dependency takes values from.
+type ParamUse struct {
+	Index int
+	Kind  consistency.ValueKind
+	Array bool
+}
+
+// ParamUses returns the parameters that a plan's dependencies take values from.
+func ParamUses(p *Plan) (uses []ParamUse) {
+	for _, d := range p.Deps {
+		if d.Set == nil {
+			continue
+		}
+		for i, c := range d.Set.Columns() {
+			for _, v := range d.Values[i] {
+				if v.from == fromParam {
+					uses = append(uses, ParamUse{v.index, c.Kind, v.array})
+				}
+			}
+		}
+	}
+	return uses
+}
+
+// ElementTypes are the types of a kind.
+func ElementTypes(k consistency.ValueKind) []uint32 { return elementTypes[k] }

@@ -62,7 +62,8 @@ type statement struct {
 	params     []uint32
 	role       string
 	generation uint64
-	exact      bool // the plan is for this text alone: what its literals say may be part of it
+	exact      bool   // the plan is for this text alone: what its literals say may be part of it
+	text       string // that the trees' locations are in
 }
 
 // finish adds what all plans have.
@@ -81,6 +82,7 @@ func (st *statement) finish(p *Plan, scan Scan) *Plan {
 }
 
 func (st *statement) plan(text string) *Plan {
+	st.text = text
 	tree, err := parse(text)
 	if err != nil {
 		return st.unparsed(text, err)

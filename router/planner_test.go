@@ -33,6 +33,7 @@ CREATE TABLE clocks (id int PRIMARY KEY, t timetz);
 CREATE TABLE regs (id int PRIMARY KEY, c regclass);
 CREATE TABLE secrets (id int PRIMARY KEY, owner text); ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON secrets USING (owner = current_user);
+CREATE TABLE coded (code code, n positive, PRIMARY KEY (code, n));
 CREATE UNLOGGED TABLE scratch (id int);
 CREATE TABLE measures (id int, day date) PARTITION BY RANGE (day);
 CREATE TABLE measures_1 PARTITION OF measures FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');

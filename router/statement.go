@@ -136,7 +136,7 @@ func (st *statement) selection(n *pg.Node) *Plan {
 	p := a.effect.plan(KindRead)
 	if p.Cacheable {
 		p.Relations = a.relations()
-		p.Deps = a.dependencies()
+		p.Deps = a.dependencies(n, st.text)
 		p.utf8 = a.s.Encoding == "UTF8"
 	}
 	if assigns := st.assignments(n); assigns != nil {
