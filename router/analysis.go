@@ -29,6 +29,7 @@ type analysis struct {
 	visited  map[*pg.Node]bool
 	rowTypes map[*pg.Node]typ        // of what is in ROW(…)
 	nested   map[findingKey]*finding // what was and is being looked at, see remember
+	cyclic   bool                    // rels may count too little
 }
 
 func newAnalysis(j *judge, path []string, params []uint32, role string) *analysis {

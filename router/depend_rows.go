@@ -59,7 +59,7 @@ const maxPlaces = 32
 func (d *rowDeps) result() []Dependency {
 	var whole []uint32
 	for _, oid := range d.a.relations() {
-		if d.lost || len(d.rows) > maxPlaces || d.whole[oid] || d.counts[oid] < d.a.rels[oid] {
+		if d.lost || d.a.cyclic || len(d.rows) > maxPlaces || d.whole[oid] || d.counts[oid] < d.a.rels[oid] {
 			whole = append(whole, oid)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 type finding struct {
 	effect effect
 	rels   map[uint32]int
+	// cyclic: it leads back to itself, and what is read there isn't counted in rels.
+	cyclic bool
 }
 
 // findingKey is what a finding depends on besides the snapshot: who runs the statement, and, for what isn't stored with
@@ -45,7 +47,7 @@ func (a *analysis) remember(key findingKey, find func() *finding) *finding {
 		return f
 	}
 	outermost := len(a.nested) == 0
-	a.nested[key] = &finding{}
+	a.nested[key] = &finding{cyclic: true}
 	f = find()
 	if !outermost {
 		a.nested[key] = f
@@ -67,6 +69,7 @@ func (a *analysis) merge(f *finding) {
 	for oid, n := range f.rels {
 		a.rels[oid] += n
 	}
+	a.cyclic = a.cyclic || f.cyclic
 }
 
 // within returns an analysis for a text of the catalog that the statement leads to: one that doesn't change from one call
@@ -86,7 +89,7 @@ func (a *analysis) found(where string) *finding {
 			*reason = where + ": " + *reason
 		}
 	}
-	return &finding{e, a.rels}
+	return &finding{e, a.rels, a.cyclic}
 }
 
 // deparsed looks at an expression, or several, as the server gives them; of one it returns the type.

@@ -52,7 +52,7 @@ func (a *analysis) plpgsqlBody(f *catalog.Function) {
 		p.a = round
 		p.node(function)
 		if !p.more || round.effect.write != "" {
-			a.merge(&finding{round.effect, round.rels})
+			a.merge(&finding{round.effect, round.rels, round.cyclic})
 			return
 		}
 	}
