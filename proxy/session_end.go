@@ -437,8 +437,8 @@ func (s *Session) ClientClosed(error) {
 	if s.conn != nil && s.head() != nil && s.inVain() {
 		s.conn.Cancel(func() {})
 	}
-	if s.conn != nil && was == phaseRunning && s.bound == "" {
-		// What was asked is done to its end, as Postgres does when a client vanishes.
+	if s.conn != nil && was == phaseRunning && s.bound == "" && s.inBody == 0 {
+		// What was asked, and has been sent to its end, is done to its end, as Postgres does when a client vanishes.
 		s.phase = phaseOrphan
 		if s.serverPaused {
 			s.serverPaused = false

@@ -44,6 +44,8 @@ func TestHazard02VandalsHarmNobodyAndLeaveNothing(t *testing.T) {
 
 	stop := make(chan struct{})
 	var bystanding sync.WaitGroup
+	end := sync.OnceFunc(func() { close(stop); bystanding.Wait() })
+	t.Cleanup(end) // before its connection is closed
 	bystanding.Go(func() {
 		for i := 1; ; i = i%1000 + 1 {
 			select {
@@ -83,8 +85,7 @@ func TestHazard02VandalsHarmNobodyAndLeaveNothing(t *testing.T) {
 	if _, now := settled(); now > heap+16<<20 {
 		t.Errorf("the heap has grown from %d to %d bytes", heap, now)
 	}
-	close(stop)
-	bystanding.Wait()
+	end()
 	eventually(t, "no transaction and no lock of theirs is left on the primary", func() bool {
 		conn, err := c.Primary().Connect(ctx, db)
 		if err != nil {
