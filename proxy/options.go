@@ -74,9 +74,11 @@ func (o options) with(name, value string) (options, error) {
 		}
 		o.consistency = l
 	case "freshet.max_staleness":
-		return o, setTime(&o.maxStaleness)
+		err := setTime(&o.maxStaleness)
+		return o, err
 	case "freshet.cache_ttl":
-		return o, setTime(&o.cacheTTL)
+		err := setTime(&o.cacheTTL)
+		return o, err
 	default:
 		return o, wire.Errorf("42704", "unrecognized configuration parameter %q", name).
 			WithHint("Freshet knows %s.", strings.Join(optionNames, ", "))

@@ -260,7 +260,7 @@ func (q *querier) plain(outer []seen, width int) (string, []string) {
 	switch q.IntN(10) {
 	case 0:
 		group, _, _ := strings.Cut(targets[0], " AS ")
-		targets = append(targets[:1], fmt.Sprintf("count(*)::int AS c1"))
+		targets = append(targets[:1], "count(*)::int AS c1")
 		columns = []string{"c0:i", "c1:i"}
 		for len(targets) < width {
 			columns = append(columns, fmt.Sprintf("c%d:i", len(targets)))

@@ -41,7 +41,6 @@ type soundnessTable struct {
 	oid     uint32 // in whose name changes come
 	columns []string
 	key     []string
-	values  func(q *querier, column string) *string
 	rows    []soundnessRow
 }
 
