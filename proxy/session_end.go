@@ -313,13 +313,9 @@ func isFatal(body []byte) bool {
 // replicaLost fails the READ ONLY transaction that was on a replica which is gone. Nothing can have been written, and nothing else of the
 // session was there, so that the client may go on: with the transaction once more, elsewhere.
 func (s *Session) replicaLost() {
-	c := s.conn
 	err := wire.Errorf("40001", "the replica %s, on which the READ ONLY transaction was, is gone", s.nodeAddr()).
 		WithHint("Run the transaction again.")
-	s.drop()
-	if c != nil {
-		c.Discard()
-	}
+	s.discard()
 	s.held.on = true
 	s.tx = wire.TxFailed
 	if s.phase == phaseIdle || s.phase == phaseSkipping {
@@ -334,16 +330,21 @@ func (s *Session) replicaLost() {
 // connection can be trusted any more.
 func (s *Session) serverBroken(what string) {
 	err := wire.Fatal("08P01", "protocol violation of %s: %s", s.nodeAddr(), what)
-	c := s.conn
-	s.drop()
-	if c != nil {
-		c.Discard()
-	}
+	s.discard()
 	if s.phase == phaseOrphan {
 		s.end()
 		return
 	}
 	s.serverLostFor(err)
+}
+
+// discard closes the server connection, if there is one: there is doubt about it.
+func (s *Session) discard() {
+	c := s.conn
+	s.drop()
+	if c != nil {
+		c.Discard()
+	}
 }
 
 func (s *Session) nodeAddr() string {
@@ -473,11 +474,7 @@ func (s *Session) end() {
 	s.giveBack()
 	s.endWrite()
 	s.endOverlay()
-	c := s.conn
-	s.drop()
-	if c != nil {
-		c.Discard()
-	}
+	s.discard()
 	s.phase = phaseEnded
 	if s.ownKey != "" {
 		s.shared.Registry.Release(s.registryKey(s.ownKey), s.env.Now())

@@ -345,20 +345,27 @@ func (s *Session) queueProbe() {
 			id, sql, name = probeIDs+99, probePrimary, probeName+"_broken"
 		}
 	}
-	if !s.preparedBefore(id) {
-		out = wire.AppendParse(out, name, sql)
-		s.expect(expect{kind: exParse, swallow: true, prepared: id})
-	}
-	out = wire.AppendBind(out, "", name, nil, nil, nil)
-	out = wire.AppendExecute(out, "", 0)
-	s.expect(expect{kind: exBind, swallow: true})
-	s.expect(expect{kind: exProbe, swallow: true})
+	out = s.ask(out, id, name, sql, false)
 	s.unit.probeApart = s.conn.ProbeApart
 	if s.unit.probeApart {
 		out = wire.AppendSync(out)
 		s.expect(expect{kind: exSync, swallow: true})
 	}
 	s.local.out = out
+}
+
+// ask appends a question of ours, which is prepared once on each server connection; after says whether it stands behind the
+// client's query. There is no Sync with it.
+func (s *Session) ask(out []byte, id uint64, name, sql string, after bool) []byte {
+	if !s.preparedBefore(id) {
+		out = wire.AppendParse(out, name, sql)
+		s.expect(expect{kind: exParse, swallow: true, prepared: id, after: after})
+	}
+	out = wire.AppendBind(out, "", name, nil, nil, nil)
+	out = wire.AppendExecute(out, "", 0)
+	s.expect(expect{kind: exBind, swallow: true, after: after})
+	s.expect(expect{kind: exProbe, swallow: true, after: after})
+	return out
 }
 
 func (s *Session) expect(e expect) { s.q = append(s.q, e) }

@@ -109,11 +109,8 @@ func (s *Session) settleOver() {
 	u := &s.unit
 	err := s.settleError
 	s.settleFailed, s.settleError = false, nil
-	c, tx := s.conn, s.serverTx
-	s.drop()
-	if c != nil {
-		c.Discard()
-	}
+	tx := s.serverTx
+	s.discard()
 	if s.phase == phaseOrphan {
 		s.end()
 		return

@@ -100,15 +100,7 @@ func (s *Session) queueAfter(out []byte) []byte {
 	if s.unit.sight.replica {
 		id, sql, name = probeReplicaID, probeReplica, probeReplicaName
 	}
-	if !s.preparedBefore(id) {
-		out = wire.AppendParse(out, name, sql)
-		s.expect(expect{kind: exParse, swallow: true, prepared: id, after: true})
-	}
-	out = wire.AppendBind(out, "", name, nil, nil, nil)
-	out = wire.AppendExecute(out, "", 0)
-	s.expect(expect{kind: exBind, swallow: true, after: true})
-	s.expect(expect{kind: exProbe, swallow: true, after: true})
-	return out
+	return s.ask(out, id, name, sql, true)
 }
 
 // preparedBefore says whether the server will know one of our own statements when it gets to the messages that are queued next.

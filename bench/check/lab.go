@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,10 +67,10 @@ func startLab(ctx context.Context, cfg Config) (_ *lab, err error) {
 	if err := l.cluster.WaitCaughtUp(ctx); err != nil {
 		return l, err
 	}
-	if l.port, err = freePort(); err != nil {
+	if l.port, err = freePort(ctx); err != nil {
 		return l, err
 	}
-	if l.http, err = freePort(); err != nil {
+	if l.http, err = freePort(ctx); err != nil {
 		return l, err
 	}
 	if err := l.serve(); err != nil {
@@ -204,15 +204,10 @@ func (l *lab) replicas() []*cluster.Node {
 	return slices.DeleteFunc(l.cluster.Replicas(), func(n *cluster.Node) bool { return n == l.standby })
 }
 
-// freePort is a TCP port that nobody uses now.
-func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	return port, err
+// freePort is cluster.FreePort, as text.
+func freePort(ctx context.Context) (string, error) {
+	port, err := cluster.FreePort(ctx)
+	return strconv.Itoa(port), err
 }
 
 // output keeps the end of what a program prints.

@@ -169,7 +169,7 @@ func (s *server) run(ctx context.Context, ready func() (bool, error), sig, path 
 // between our look and the server's bind.
 func (s *server) runFirst(ctx context.Context, start func() error) error {
 	for try := 0; ; try++ {
-		port, err := freePort(ctx)
+		port, err := FreePort(ctx)
 		if err != nil {
 			return err
 		}
@@ -203,10 +203,11 @@ func (s *server) end(sig syscall.Signal, within time.Duration) error {
 
 var errPortTaken = errors.New("port is taken")
 
-// freePort finds a port that nobody listens on. Not one of the kernel's
-// choice: those are handed to outgoing connections as well, and a server that
-// is down must find its port free when it comes back.
-func freePort(ctx context.Context) (int, error) {
+// FreePort finds a port that nobody listens on; somebody may before the caller
+// does. Not one of the kernel's choice: those are handed to outgoing
+// connections as well, and a server that is down must find its port free when
+// it comes back.
+func FreePort(ctx context.Context) (int, error) {
 	const low, high = 20000, 32000 // below Linux' ephemeral ports, and macOS'
 	var lc net.ListenConfig
 	for range 100 {

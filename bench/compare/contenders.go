@@ -58,7 +58,7 @@ func (l *lab) app(port string) endpoint {
 }
 
 func (l *lab) startFloor(ctx context.Context) (*contender, error) {
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}

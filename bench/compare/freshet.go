@@ -50,11 +50,11 @@ func (l *lab) startFreshetPrimary(context.Context) (*contender, error) {
 
 // serve starts a Freshet and returns when it says that it is ready.
 func (l *lab) serve(ctx context.Context, name string, flags ...string) (*contender, error) {
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
-	httpPort, err := freePort()
+	httpPort, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}

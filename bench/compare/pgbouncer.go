@@ -78,7 +78,7 @@ func (l *lab) startPgBouncer(ctx context.Context) (*contender, error) {
 		return nil, err
 	}
 	l.versions["PgBouncer"] = fmt.Sprintf("%d.%d", version[0], version[1])
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}

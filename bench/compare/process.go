@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/freshet/freshet/bench/cluster"
 )
 
 // process is a proxy that we have started.
@@ -109,13 +111,8 @@ func owner(path string) (uid, gid uint32, err error) {
 	return st.Uid, st.Gid, nil
 }
 
-// freePort is a TCP port that nobody uses now. Somebody may before we do; then the program fails to start, and says so.
-func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	return port, err
+// freePort is cluster.FreePort, as text.
+func freePort(ctx context.Context) (string, error) {
+	port, err := cluster.FreePort(ctx)
+	return strconv.Itoa(port), err
 }

@@ -65,7 +65,7 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 	if o.Freshet == "" {
 		return r, nil
 	}
-	if r.port, err = freePort(); err != nil {
+	if r.port, err = cluster.FreePort(ctx); err != nil {
 		return nil, err
 	}
 	args := []string{"serve", "--listen", r.Addr(), "--http", "", "--log-level", "warn", "--primary", r.Cluster.Primary().URL("postgres")}
@@ -172,14 +172,4 @@ func (r *Rig) Stop() error {
 		return nil
 	}
 	return r.Cluster.Stop()
-}
-
-// freePort is a TCP port that nobody uses now. Somebody may before we do; then Freshet fails to start, and says so.
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
 }

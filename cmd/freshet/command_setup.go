@@ -32,14 +32,7 @@ const setupTimeout = time.Minute
 
 // Run sets the database up, and says what it did and what it couldn't do.
 func (c *setupCommand) Run(env *environment) error {
-	v := validation{}
-	if c.Primary == "" {
-		v.add("--primary is needed: the URL of the database on the primary, as in postgres://postgres:password@host:5432/database")
-	} else {
-		v.url("primary", c.Primary)
-	}
-	v.publication(c.Publication)
-	if err := errors.Join(v.wrong...); err != nil {
+	if err := validateDatabase(c.Primary, c.Publication); err != nil {
 		return usageError{err}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

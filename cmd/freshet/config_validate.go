@@ -108,6 +108,18 @@ var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 // validation gathers what is wrong.
 type validation struct{ wrong []error }
 
+// validateDatabase judges what setup and explain are told about a database.
+func validateDatabase(primary, publication string) error {
+	v := validation{}
+	if primary == "" {
+		v.add("--primary is needed: the URL of the database on the primary, as in postgres://postgres:password@host:5432/database")
+	} else {
+		v.url("primary", primary)
+	}
+	v.publication(publication)
+	return errors.Join(v.wrong...)
+}
+
 func (v *validation) add(format string, args ...any) {
 	v.wrong = append(v.wrong, fmt.Errorf(format, args...))
 }
