@@ -287,21 +287,27 @@ func (c *Conn) Discard() {
 	}
 }
 
-// handOver gives a connection, owned by nobody, to who has waited longest. False: nobody waits.
+// handOver gives a connection, owned by nobody, to who has waited longest. False: nobody waits, or the connection is closing and
+// can't move to the shard of who does; then it is about to leave the books, and who waits gets another.
 func (p *Pool) handOver(c *Conn) bool {
+	from := c.home
 	p.mu.Lock()
 	if len(p.mu.queue) == 0 {
 		p.mu.Unlock()
 		return false
 	}
 	w := p.mu.queue[0]
+	// Under the lock, so that nobody takes w for granted before it is known that c comes.
+	if from != w.local && !c.raw.Detach(func(d shard.Detached) { w.attach(c, d) }) {
+		p.mu.Unlock()
+		return false
+	}
 	p.mu.queue[0] = nil
 	p.mu.queue = p.mu.queue[1:]
 	p.waiting.Store(int32(len(p.mu.queue)))
 	w.done = true
 	p.mu.Unlock()
 
-	from := c.home
 	if from == w.local {
 		// Not at once: the caller is in the middle of another session's event.
 		from.loop.Post(func() { w.granted(c) })
@@ -309,20 +315,22 @@ func (p *Pool) handOver(c *Conn) bool {
 	}
 	delete(from.used, c)
 	c.home = w.local
-	c.raw.Detach(func(d shard.Detached) {
-		w.local.loop.Post(func() {
-			raw, err := w.local.loop.Attach(d, connHandler{c})
-			if err != nil {
-				p.gone(c)
-				w.fail(fmt.Errorf("moving a server connection: %w", err))
-				return
-			}
-			c.raw, c.io = raw, raw
-			w.local.used[c] = struct{}{}
-			w.granted(c)
-		})
-	})
 	return true
+}
+
+// attach brings a connection that has left its shard to the waiter's.
+func (w *Waiter) attach(c *Conn, d shard.Detached) {
+	w.local.loop.Post(func() {
+		raw, err := w.local.loop.Attach(d, connHandler{c})
+		if err != nil {
+			c.pool.gone(c)
+			w.fail(fmt.Errorf("moving a server connection: %w", err))
+			return
+		}
+		c.raw, c.io = raw, raw
+		w.local.used[c] = struct{}{}
+		w.granted(c)
+	})
 }
 
 func (w *Waiter) stopTimer() {

@@ -180,6 +180,29 @@ func TestALateGrantGoesToTheNext(t *testing.T) {
 	}
 }
 
+// HAZARD 17: a connection that is closing when it comes free can't move to another shard. Who waits there gets another one.
+func TestAClosingConnectionDoesNotLoseWhoWaits(t *testing.T) {
+	h := newPoolHarness(t, 2, Options{Size: 1, Wait: 20 * time.Second})
+	grants := make(chan grant, 100)
+	for i := range 5 {
+		h.acquire(0, 0, grants)
+		held := h.next(grants)
+		h.acquire(1, 1, grants)
+		h.on(0, func() {
+			held.conn.raw.Close() // as when the server goes away in the same turn
+			held.conn.Release()
+		})
+		next := h.next(grants)
+		if next.err != nil || next.who != 1 || next.conn == held.conn {
+			t.Fatalf("round %d: %+v", i, next)
+		}
+		h.on(1, next.conn.Discard)
+	}
+	if s := h.pool.Stats(); s.Waiting != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestWaitingForAConnectionHasABound(t *testing.T) {
 	h := newPoolHarness(t, 1, Options{Size: 1, Wait: 50 * time.Millisecond})
 	grants := make(chan grant, 100)
