@@ -57,8 +57,9 @@ func TestWhatAClientSeesIsWhatPostgresSays(t *testing.T) {
 				u = drawUnit(rt) // else the same once more, which may find it in the cache
 			}
 			log = append(log, u.String())
-			a.send(rt, u.bytes)
-			b.send(rt, u.bytes)
+			sent := sparePortal(u.bytes, failed)
+			a.send(rt, sent)
+			b.send(rt, sent)
 			want, got := a.replies(rt, u.syncs), b.replies(rt, u.syncs)
 			if failed {
 				// Everything is refused now. What exactly is found wrong first may differ: a statement that this server connection
@@ -122,6 +123,29 @@ func drawUnit(rt *rapid.T) wireUnit {
 		u.addExtended(rt)
 	}
 	return u
+}
+
+// sparePortal closes the unnamed portal before anything else is done with it after a simple query. A query that fails inside a
+// transaction leaves it behind in Postgres (to 18), and its text points to memory that has been given back: to execute it
+// then takes the whole server down. That is no behaviour to compare with.
+func sparePortal(unit []byte, failed bool) []byte {
+	var out []byte
+	suspect := failed
+	for len(unit) >= 5 {
+		size := min(1+int(binary.BigEndian.Uint32(unit[1:])), len(unit))
+		typ, body := unit[0], unit[5:size]
+		if suspect && (typ == wire.MsgExecute && body[0] == 0 || typ == wire.MsgDescribe && body[0] == 'P' && body[1] == 0) {
+			out = wire.AppendClose(out, 'P', "")
+		}
+		switch {
+		case typ == wire.MsgQuery, typ == wire.MsgSync: // a Bind before the Sync may have failed
+			suspect = true
+		case typ == wire.MsgBind && body[0] == 0:
+			suspect = false
+		}
+		out, unit = append(out, unit[:size]...), unit[size:]
+	}
+	return out
 }
 
 func (u *wireUnit) addSimple(rt *rapid.T) {
