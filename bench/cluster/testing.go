@@ -75,7 +75,27 @@ func (s *Shared) Get(t TB) *Cluster {
 	if s.mu.err != nil {
 		t.Fatalf("%v", s.mu.err)
 	}
+	s.mu.c.awaitPrimary(t)
 	return s.mu.c
+}
+
+// awaitPrimary waits until the primary answers, so that a test which took it
+// down fails alone, and not with all that come after it.
+func (c *Cluster) awaitPrimary(t TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for {
+		err := c.Primary().Exec(ctx, "SELECT 1")
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the shared cluster's primary: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Stop stops the cluster if it was started.
