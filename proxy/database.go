@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ type DatabasesConfig struct {
 	NoFeed      bool   // --cache=off: neither feed nor cache
 	Ring        int    // commits that a version table remembers; 0: 1<<16
 	Plans       int    // plans that are remembered for each database; 0: 10,000
+	// ReplayGrace is how long a replica may take to know of what the primary does, before it is taken out of rotation (--ryw-window); 0: 10 s.
+	ReplayGrace time.Duration
 	Logger      *slog.Logger
 }
 
@@ -58,6 +61,9 @@ func NewDatabases(cfg DatabasesConfig) *Databases {
 	}
 	if cfg.Plans <= 0 {
 		cfg.Plans = 10_000
+	}
+	if cfg.ReplayGrace <= 0 {
+		cfg.ReplayGrace = 10 * time.Second
 	}
 	d := &Databases{cfg: cfg}
 	d.ctx, d.cancel = context.WithCancel(context.Background()) // ended by Close
@@ -128,6 +134,9 @@ const catalogWait = 3 * time.Second
 // snapshot is current already, so nothing more is planned by the old one. What the feed knows to have changed is also waited
 // for: until a look contains it (false: not yet), nothing is filled.
 func (d *Databases) looked(r *runningDatabase, look catalog.Look) bool {
+	if slices.Contains(look.Parts, "setting") || slices.Contains(look.Parts, "everything") {
+		d.defaultsChanged(r)
+	}
 	if look.Changed {
 		d.catalogChanged(r)
 	}
@@ -143,6 +152,26 @@ func (d *Databases) looked(r *runningDatabase, look catalog.Look) bool {
 	probe.Snapshot = snapshot
 	r.Table.CatalogLooked(probe)
 	return r.Table.CatalogHolds()
+}
+
+// defaultsChanged has server connections made anew: at once, and then those that were made to a replica that didn't know yet. As long
+// as there can be such connections nothing is filled from replicas.
+func (d *Databases) defaultsChanged(r *runningDatabase) {
+	r.unsettled.Add(1)
+	r.defaults.Add(1)
+	d.wg.Add(1)
+	go func() {
+		defer d.wg.Done()
+		defer r.unsettled.Add(-1)
+		for _, pause := range []time.Duration{d.cfg.ReplayGrace / 10, d.cfg.ReplayGrace} {
+			select {
+			case <-d.ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			r.defaults.Add(1)
+		}
+	}()
 }
 
 func (d *Databases) catalogChanged(r *runningDatabase) {

@@ -8,6 +8,7 @@ import (
 	"github.com/freshet/freshet/consistency/rule"
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
+	"github.com/freshet/freshet/router/topology"
 )
 
 // mayCache says whether the answer to a unit with this plan may come from the cache or be put there, as
@@ -240,9 +241,10 @@ func (s *Session) beginFill() {
 		s.abandonFlight()
 		return
 	}
-	if snap := s.db.Catalog(); snap == nil || snap.Generation != u.plan.Generation || !s.db.Table.CatalogHolds() {
+	if snap := s.db.Catalog(); snap == nil || snap.Generation != u.plan.Generation || !s.db.Table.CatalogHolds() || !s.hasDefaults() {
 		// The plan may name the wrong relations, and the stamp that says so may have come before Begin, which would then not
 		// see it. While the plan's snapshot is current, and holds what the feed knows to have changed, that stamp is still to come.
+		// And a connection from before may have begun with other settings.
 		s.fill.Abandon()
 		u.reason, u.detail = reasonUncovered, "the catalog has changed"
 		s.abandonFlight()
@@ -258,6 +260,11 @@ func (s *Session) beginFill() {
 		u.reason = reasonMiss
 	}
 	s.local.Counters.Misses.Add(1)
+}
+
+// hasDefaults says whether the server connection in hand began with the settings that a new one would begin with.
+func (s *Session) hasDefaults() bool {
+	return s.conn.Current() && (s.db.unsettled.Load() == 0 || s.node.Role() != topology.Replica)
 }
 
 // dependencies are what the answer to the unit in hand depends on: the plan's, with the values of the text and of Bind. They are the

@@ -53,6 +53,9 @@ type Database struct {
 	CatalogCheckedAt func() int64
 	CatalogHurry     func()
 
+	defaults  atomic.Uint64 // see Defaults
+	unsettled atomic.Int32  // > 0: a replica may not know the present defaults yet, though it could be logged in to
+
 	sequenceHabits sync.Map // by user: *atomic.Bool, see session_sequence.go
 }
 
@@ -60,6 +63,10 @@ func (d *Database) sequenceHabit(user string) *atomic.Bool {
 	habit, _ := d.sequenceHabits.LoadOrStore(user, new(atomic.Bool))
 	return habit.(*atomic.Bool)
 }
+
+// Defaults is a number that grows when what ALTER ROLE … SET and ALTER DATABASE … SET say has changed: a server connection that was made
+// before begins with other settings than one that is made now, so that it isn't lent any more.
+func (d *Database) Defaults() uint64 { return d.defaults.Load() }
 
 // ShardLocal is scratch memory and counters that the sessions of one shard share; it is touched on that shard only, except
 // for Counters.

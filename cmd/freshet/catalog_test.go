@@ -55,7 +55,7 @@ type catalogDatabase struct {
 	super, direct, through *pgx.Conn
 }
 
-func newCatalogDatabase(t *testing.T, sql string) *catalogDatabase {
+func newCatalogDatabase(t *testing.T, sql string, change ...func(*ServeConfig)) *catalogDatabase {
 	t.Helper()
 	d := &catalogDatabase{c: shared.Get(t)}
 	d.name = d.c.NewDatabase(t)
@@ -65,7 +65,11 @@ func newCatalogDatabase(t *testing.T, sql string) *catalogDatabase {
 	}
 	t.Cleanup(func() { d.super.Close(context.Background()) })
 	d.exec(t, sql+"; GRANT SELECT ON ALL TABLES IN SCHEMA public TO app")
-	d.in = startTestServer(t, d.c, nil)
+	d.in = startTestServer(t, d.c, func(cfg *ServeConfig) {
+		for _, f := range change {
+			f(cfg)
+		}
+	})
 	covered(t, d.c, d.in, d.name)
 	d.direct = connectAs(t, d.c.Primary().Addr(), cluster.App, d.c.AppPassword(), d.name)
 	d.through = connectAs(t, d.in.Addrs()[0], cluster.App, d.c.AppPassword(), d.name)
@@ -216,4 +220,40 @@ func TestNothingIsCachedByAnOldCatalog(t *testing.T) {
 	if got := one(t, d.through, "SELECT v FROM v"); got != "100" {
 		t.Error(got)
 	}
+}
+
+// TestNewDefaultsOfARoleHoldForPooledConnectionsToo: server connections from before begin with other settings, which neither show in
+// answers nor in what these are taken to depend on.
+func TestNewDefaultsOfARoleHoldForPooledConnectionsToo(t *testing.T) {
+	d := newCatalogDatabase(t, `CREATE SCHEMA s1; CREATE SCHEMA s2; CREATE TABLE s1.t (id int PRIMARY KEY, v int); CREATE TABLE s2.t (id int PRIMARY KEY, v int);
+		INSERT INTO s1.t VALUES (1, 1); INSERT INTO s2.t VALUES (1, 2); GRANT USAGE ON SCHEMA s1, s2 TO app; GRANT SELECT ON s1.t, s2.t TO app`,
+		func(cfg *ServeConfig) { cfg.RYWWindow = time.Second })
+	defaults := func(schema, tenant string) {
+		t.Helper()
+		d.exec(t, fmt.Sprintf("ALTER ROLE app IN DATABASE %s SET search_path = %s; ALTER ROLE app IN DATABASE %[1]s SET app.tenant = '%[3]s'", d.name, schema, tenant))
+	}
+	const query = "SELECT v, current_setting('app.tenant', true) FROM t"
+	defaults("s1", "one")
+	renew := func() {
+		t.Helper()
+		d.direct = connectAs(t, d.c.Primary().Addr(), cluster.App, d.c.AppPassword(), d.name)
+		d.through = connectAs(t, d.in.Addrs()[0], cluster.App, d.c.AppPassword(), d.name)
+	}
+	renew()
+	eventually(t, "the first defaults", func() bool { renew(); return said(d.through, query) == said(d.direct, query) })
+	d.cached(t, query)
+	defaults("s2", "two")
+	renew()
+	want := said(d.direct, query)
+	eventually(t, "the new defaults", func() bool { return said(d.through, query) == want })
+	for i := range 20 {
+		d.exec(t, fmt.Sprintf("UPDATE s2.t SET v = %d", 10+i))
+		d.seen(t)
+		for range 3 {
+			if got, want := said(d.through, query), said(d.direct, query); got != want {
+				t.Fatalf("%s (%s), direct %s", got, source(t, d.through), want)
+			}
+		}
+	}
+	d.cached(t, query)
 }

@@ -52,20 +52,21 @@ type State struct {
 type Conn struct {
 	State
 
-	pool    *Pool
-	home    *Local
-	io      Transport
-	raw     *shard.Conn // io, where it is a real one: needed to move between shards
-	pid     uint32
-	secret  []byte
-	born    int64 // unix nanos
-	epoch   uint64
-	idleAt  int64 // unix nanos; since when it is idle
-	owner   Borrower
-	reused  bool // it has been in the pool between two borrowers
-	closed  bool
-	cancels int  // cancel requests on their way to the server
-	parked  bool // released, but waiting for cancels to be over
+	pool     *Pool
+	home     *Local
+	io       Transport
+	raw      *shard.Conn // io, where it is a real one: needed to move between shards
+	pid      uint32
+	secret   []byte
+	born     int64 // unix nanos
+	epoch    uint64
+	defaults uint64
+	idleAt   int64 // unix nanos; since when it is idle
+	owner    Borrower
+	reused   bool // it has been in the pool between two borrowers
+	closed   bool
+	cancels  int  // cancel requests on their way to the server
+	parked   bool // released, but waiting for cancels to be over
 }
 
 // NewConn makes a connection over a transport that is already logged in. For tests and simulations;

@@ -35,6 +35,8 @@ type Options struct {
 	// on a goroutine that may block. The connection is lent only as long as Epoch returns what Vouch did. Both nil: not needed.
 	Vouch func(ask func(sql string) (string, error)) (epoch uint64, err error)
 	Epoch func() uint64
+	// Defaults is a number that changes when a new connection would begin with other settings than an old one. Nil: they don't.
+	Defaults func() uint64
 }
 
 // vouchRetry is the pause after a Vouch that failed: whoever watches the node has to find out first.
@@ -364,6 +366,7 @@ func (p *Pool) connect(l *Local, id auth.Identity) {
 	defer p.wg.Done()
 	ctx, cancel := context.WithTimeout(p.ctx, p.opts.Connect)
 	defer cancel()
+	defaults := p.defaults() // before, so that what changes meanwhile counts
 	login, epoch, err := p.login(ctx, id)
 	if err != nil {
 		p.connectFailed(err)
@@ -373,7 +376,7 @@ func (p *Pool) connect(l *Local, id auth.Identity) {
 		p.opts.Worked()
 	}
 	l.loop.Post(func() {
-		c := &Conn{pool: p, home: l, pid: login.PID, secret: login.Secret, born: l.loop.Now(), epoch: epoch}
+		c := &Conn{pool: p, home: l, pid: login.PID, secret: login.Secret, born: l.loop.Now(), epoch: epoch, defaults: defaults}
 		raw, err := l.loop.Adopt(login.Conn, connHandler{c}, login.Leftover)
 		if err != nil {
 			login.Conn.Close()
@@ -421,8 +424,19 @@ func (p *Pool) login(ctx context.Context, id auth.Identity) (*Login, uint64, err
 
 // outdated says whether the connection is one not to be lent again.
 func (p *Pool) outdated(c *Conn) bool {
-	return p.opts.Lifetime > 0 && c.home.loop.Now()-c.born > int64(p.opts.Lifetime) || p.opts.Epoch != nil && p.opts.Epoch() != c.epoch
+	return p.opts.Lifetime > 0 && c.home.loop.Now()-c.born > int64(p.opts.Lifetime) || p.opts.Epoch != nil && p.opts.Epoch() != c.epoch ||
+		p.defaults() != c.defaults
 }
+
+func (p *Pool) defaults() uint64 {
+	if p.opts.Defaults == nil {
+		return 0
+	}
+	return p.opts.Defaults()
+}
+
+// Current says whether a new connection would begin with the same settings as this one did.
+func (c *Conn) Current() bool { return c.pool.defaults() == c.defaults }
 
 // connectFailed tells those who wait, unless other connections can still serve them.
 func (p *Pool) connectFailed(err error) {

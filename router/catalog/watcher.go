@@ -33,6 +33,7 @@ type WatcherConfig struct {
 type Look struct {
 	Snapshot *Snapshot // the current one
 	Changed  bool      // it is another one than before the look
+	Parts    []string  // in what it differs, see Changed; nil for the first one
 	// Visible is the server's pg_current_snapshot() that the look has seen the catalogs with.
 	Visible string
 }
@@ -188,11 +189,12 @@ func (w *Watcher) look(ctx context.Context, conn **pgx.Conn) (settled bool, err 
 		if err != nil {
 			return false, err
 		}
-		if old != nil {
-			w.cfg.Logger.Info("the catalog has changed", "database", s.Database, "parts", Changed(old.Digest, s.Digest))
-		}
 		w.current.Store(s)
 		look = Look{Snapshot: s, Changed: true, Visible: visible}
+		if old != nil {
+			look.Parts = Changed(old.Digest, s.Digest)
+			w.cfg.Logger.Info("the catalog has changed", "database", s.Database, "parts", look.Parts)
+		}
 	}
 	w.checkedAt.Store(began)
 	if w.cfg.OnLook == nil {
