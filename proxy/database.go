@@ -134,7 +134,10 @@ const catalogWait = 3 * time.Second
 // snapshot is current already, so nothing more is planned by the old one. What the feed knows to have changed is also waited
 // for: until a look contains it (false: not yet), nothing is filled.
 func (d *Databases) looked(r *runningDatabase, look catalog.Look) bool {
-	if slices.Contains(look.Parts, "setting") || slices.Contains(look.Parts, "everything") {
+	switch {
+	case look.Changed && look.Parts == nil: // the first look: of connections from before it isn't known what they began with
+		r.defaults.Add(1)
+	case slices.Contains(look.Parts, "setting") || slices.Contains(look.Parts, "everything"):
 		d.defaultsChanged(r)
 	}
 	if look.Changed {
@@ -284,13 +287,15 @@ type DatabaseStatus struct {
 	Catalog bool // a snapshot is there
 	// CatalogProblem says why the last look at the catalog failed; empty when it didn't.
 	CatalogProblem string
+	// Settling: after ALTER ROLE … SET there may still be connections to replicas that began with the old settings.
+	Settling bool
 }
 
 // Status returns a momentary picture of all databases. Safe for concurrent use.
 func (d *Databases) Status() []DatabaseStatus {
 	var out []DatabaseStatus
 	for _, r := range d.list() {
-		st := DatabaseStatus{Name: r.Name, Catalog: r.watcher.Current() != nil, CatalogProblem: r.watcher.Problem()}
+		st := DatabaseStatus{Name: r.Name, Catalog: r.watcher.Current() != nil, CatalogProblem: r.watcher.Problem(), Settling: r.unsettled.Load() > 0}
 		if r.feed != nil {
 			st.Feed = r.feed.Status()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/freshet/freshet/bench/cluster"
 	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/proxy"
 )
 
 // said is everything that the server says to a query.
@@ -246,7 +248,10 @@ func TestNewDefaultsOfARoleHoldForPooledConnectionsToo(t *testing.T) {
 	renew()
 	want := said(d.direct, query)
 	eventually(t, "the new defaults", func() bool { return said(d.through, query) == want })
-	for i := range 20 {
+	eventually(t, "the new defaults on all connections", func() bool {
+		return !slices.ContainsFunc(d.in.databases.Status(), func(s proxy.DatabaseStatus) bool { return s.Name == d.name && s.Settling })
+	})
+	for i := range 8 {
 		d.exec(t, fmt.Sprintf("UPDATE s2.t SET v = %d", 10+i))
 		d.seen(t)
 		for range 3 {

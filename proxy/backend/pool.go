@@ -435,8 +435,8 @@ func (p *Pool) defaults() uint64 {
 	return p.opts.Defaults()
 }
 
-// Current says whether a new connection would begin with the same settings as this one did.
-func (c *Conn) Current() bool { return c.pool.defaults() == c.defaults }
+// Current says whether a new connection would begin with the same settings as this one did. Outside of a pool nobody knows of others.
+func (c *Conn) Current() bool { return c.pool == nil || c.pool.defaults() == c.defaults }
 
 // connectFailed tells those who wait, unless other connections can still serve them.
 func (p *Pool) connectFailed(err error) {
