@@ -229,6 +229,10 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		return
 	}
 	e := s.head()
+	if e != nil && e.kind == exLocal && !u.retrying {
+		s.releaseLocals(typ, msg)
+		e = s.head()
+	}
 	if e == nil {
 		if typ == wire.MsgErrorResponse {
 			s.serverGoesAway(msg)
@@ -357,8 +361,38 @@ func (s *Session) toClientQuietly(msg []byte) {
 	}
 }
 
-// flushLocals sends our own replies whose turn has come.
+// flushLocals sends our own replies whose turn has come. Those at the beginning of a read's answer wait for the server to say something:
+// until then the read can be repeated elsewhere.
 func (s *Session) flushLocals() {
+	if u := &s.unit; u.read && !u.sent && s.replyDue() {
+		return
+	}
+	s.sendLocals()
+}
+
+// replyDue says whether the server owes a reply that the client will get.
+func (s *Session) replyDue() bool {
+	for i := s.qHead; i < len(s.q); i++ {
+		if e := &s.q[i]; e.kind != exLocal && !e.swallow {
+			return true
+		}
+	}
+	return false
+}
+
+// releaseLocals sends what flushLocals has held back, since the server's reply to what comes after it is there. If that is an error after
+// which the read is repeated, so are they.
+func (s *Session) releaseLocals(typ byte, msg []byte) {
+	if typ != wire.MsgErrorResponse || !s.mayRetry(wire.ErrorField(wire.Body(msg), 'C')) {
+		s.sendLocals()
+		return
+	}
+	for e := s.head(); e != nil && e.kind == exLocal; e = s.head() {
+		s.pop()
+	}
+}
+
+func (s *Session) sendLocals() {
 	for e := s.head(); e != nil && e.kind == exLocal; e = s.head() {
 		switch {
 		case e.sync:
