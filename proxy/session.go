@@ -88,7 +88,6 @@ const (
 	maxAttempts     = 3         // of a read that had sent nothing
 	maxStale        = 100       // more of them, on connections from the pool that turn out to be dead
 	maxKept         = 64 << 10  // of a unit's bytes, once they have been sent and won't be again
-	maxPrepared     = 1000      // statements prepared on one server connection
 )
 
 // Session is a client's session: the state machine between bytes in and bytes out. It has no socket, no
@@ -283,6 +282,7 @@ type expect struct {
 	prepared  uint64       // exParse: the number of what will then be prepared on the server
 	st        *statement   // exParse, exLocal: the statement
 	name      string       // … and what the client calls it
+	evicts    uint64       // exClose: the number of the statement that is then not prepared on the server any more
 	registers bool         // … from then on
 	closes    bool         // exLocal: the client closes the statement name
 	sync      bool         // exLocal: ReadyForQuery

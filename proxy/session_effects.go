@@ -12,17 +12,15 @@ func (s *Session) prepared(e *expect) {
 	if e.own {
 		return
 	}
-	if e.prepared == 0 {
+	switch {
+	case e.prepared == 0:
 		s.conn.Unnamed = 0
-	} else {
-		if e.st != nil && e.st.name == "" {
-			s.conn.Unnamed = e.st.id
-		} else {
-			if s.conn.Prepared == nil {
-				s.conn.Prepared = make(map[uint64]struct{})
-			}
-			s.conn.Prepared[e.prepared] = struct{}{}
-		}
+	case e.st == nil:
+		s.conn.Prepared.AddOwn(e.prepared)
+	case e.st.name == "":
+		s.conn.Unnamed = e.st.id
+	default:
+		s.conn.Prepared.Add(e.prepared, e.st.name)
 	}
 	if e.registers {
 		s.registerStatement(e.st, e.name)
@@ -64,7 +62,7 @@ func (s *Session) discardAll() {
 	s.force(variables{s.set.undone(s.base), s.defaults})
 	s.txSettings.kept = s.variables()
 	s.unit.discarded = true
-	clear(s.conn.Prepared)
+	s.conn.Prepared.Clear()
 	s.conn.Unnamed = 0
 	s.conn.SequenceOwner = nil
 	s.unit.doubtful = s.boundLasting // who knows what else is left; the server process isn't reused

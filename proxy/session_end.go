@@ -96,8 +96,8 @@ func (s *Session) serverError(e *expect, msg []byte) {
 func (s *Session) probeFailed(msg []byte) {
 	u := &s.unit
 	s.noFill()
-	delete(s.conn.Prepared, probeIDs)
-	delete(s.conn.Prepared, probeIDs+1)
+	s.conn.Prepared.Remove(probeIDs)
+	s.conn.Prepared.Remove(probeIDs + 1)
 	if u.probeApart {
 		s.skipToSync()
 		return
@@ -187,7 +187,7 @@ func (s *Session) mayRetry(code []byte) bool {
 	case "40001", "25006", "40P01", "55P03": // on a replica: a conflict with recovery, a write after all
 		return s.node.Role() == topology.Replica
 	case "0A000": // "cached plan must not change result type": prepared before a change that this client knows of
-		clear(s.conn.Prepared)
+		s.conn.Generation = staleGeneration
 		return u.attempts == 1 && !u.simple
 	}
 	return false

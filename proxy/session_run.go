@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/freshet/freshet/consistency"
@@ -327,7 +326,7 @@ const (
 	probeIsolation = ", pg_catalog.current_setting('transaction_isolation')"
 	probeReplica   = "SELECT pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text" + probeIsolation
 	probePrimary   = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text" + probeIsolation
-	probeIDs       = 1 << 62 // numbers of the probes in backend.State.Prepared
+	probeIDs       = 1 << 62 // numbers of the probes in backend.Prepared
 )
 
 // queueProbe asks the server, just before the fill's query and in the same write, what its snapshot will contain.
@@ -402,6 +401,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			}
 			s.expect(expect{kind: exLocal, local: parseComplete, st: st.st, name: name, registers: true})
 		default:
+			out = s.makeRoom(c, st.st, out)
 			out, _ = wire.AppendParseAs(out, p, []byte(st.st.name))
 			s.expect(expect{kind: exParse, st: st.st, name: name, registers: true, prepared: st.st.id})
 		}
@@ -550,35 +550,4 @@ func (s *Session) describeLocal(st *step, p *router.Plan) []byte {
 		return wire.AppendRowDescription(out, showColumn(p.Show))
 	}
 	return wire.AppendNoData(out)
-}
-
-// hasPrepared says whether the server will know the statement when it gets to the messages that are queued next.
-func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
-	if c == nil {
-		return false
-	}
-	for i := len(s.q) - 1; i >= s.qHead; i-- {
-		if e := &s.q[i]; e.kind == exParse && e.prepared != 0 && e.st != nil && e.st.name == st.name {
-			return e.st == st
-		}
-	}
-	if st.name == "" {
-		return c.Unnamed == st.id
-	}
-	_, ok := c.Prepared[st.id]
-	return ok
-}
-
-// ensurePrepared makes sure that the server will know the statement, appending a Parse whose reply the client doesn't see.
-func (s *Session) ensurePrepared(c *backend.Conn, st *statement, out []byte) []byte {
-	if s.hasPrepared(c, st) {
-		return out
-	}
-	var err error
-	out, err = wire.AppendParseAs(out, wire.Parse{Query: []byte(st.text), ParamTypes: wire.OIDs(st.oids[2:])}, []byte(st.name))
-	if err != nil {
-		panic(fmt.Sprintf("a statement that was read can't be written: %v", err))
-	}
-	s.expect(expect{kind: exParse, swallow: true, prepared: st.id, st: st})
-	return out
 }

@@ -322,6 +322,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 			return
 		}
 		s.forward(e, msg)
+		if e.evicts != 0 {
+			s.conn.Prepared.Remove(e.evicts)
+		}
 		s.pop()
 	case wire.MsgNoData:
 		s.forward(e, msg)

@@ -124,7 +124,7 @@ func (s *Session) executed(p *router.Plan, args []router.Assignment, tag []byte)
 		}
 	case router.KindDeallocate:
 		if p.Name == "" {
-			clear(s.conn.Prepared)
+			s.conn.Prepared.Clear()
 			s.forgetStatements()
 		}
 	case router.KindCommit, router.KindPrepareTransaction:

@@ -38,13 +38,18 @@ func (s *Session) settle() {
 func (s *Session) settleSQL() string {
 	c := s.conn
 	var sql string
-	if len(c.Prepared) > maxPrepared || len(c.Prepared) > 0 && c.Generation != s.ctxGen {
-		// Too many; or what was prepared before a change of the catalog may not be what this client would get now.
+	if !c.Prepared.Empty() && c.Generation != s.ctxGen {
+		// What was prepared before a change of the catalog may not be what this client would get now.
 		sql = "DEALLOCATE ALL;"
-		clear(c.Prepared)
+		c.Prepared.Clear()
 		c.Unnamed = 0
 	}
 	c.Generation = s.ctxGen
+	for c.Prepared.Clients() > s.shared.MaxPrepared { // a unit has needed more
+		id, name, _ := c.Prepared.Oldest(func(uint64) bool { return false })
+		sql += "DEALLOCATE " + name + ";"
+		c.Prepared.Remove(id)
+	}
 	if s.readsSequences() && !s.ownsSequences(c) {
 		// Another session's nextval() must not show in this one's currval().
 		sql += "DISCARD SEQUENCES;"
@@ -58,6 +63,9 @@ func (s *Session) settleSQL() string {
 	noteSettings(c, want)
 	return sql
 }
+
+// staleGeneration is that of a connection whose prepared statements are out of date.
+const staleGeneration = ^uint64(0)
 
 // endsNoBlock says whether nothing in the unit is executed in a transaction block that has failed.
 func (s *Session) endsNoBlock() bool {

@@ -110,8 +110,7 @@ func (s *Session) preparedBefore(id uint64) bool {
 			return true
 		}
 	}
-	_, ok := s.conn.Prepared[id]
-	return ok
+	return s.conn.Prepared.Has(id)
 }
 
 // takeAfter reads the answer to the question after the query.
@@ -135,8 +134,8 @@ func (s *Session) takeAfter(row []byte) {
 
 // afterFailed: the server doesn't say how far it is. The answer is there all the same.
 func (s *Session) afterFailed() {
-	delete(s.conn.Prepared, probeReplicaID)
-	delete(s.conn.Prepared, afterPrimaryID)
+	s.conn.Prepared.Remove(probeReplicaID)
+	s.conn.Prepared.Remove(afterPrimaryID)
 	s.settling = 0
 	s.dropFill()
 	s.loseFlight()

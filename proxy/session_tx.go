@@ -234,7 +234,7 @@ func (s *Session) refuseOnReplica() {
 		WithHint("Run the transaction again: from now on those of this session go to the primary. (SET freshet.route = 'primary' says so from the start.)"))
 }
 
-// Statements of Freshet's own on server connections have numbers from here on in backend.State.Prepared.
+// Statements of Freshet's own on server connections have numbers from here on in backend.Prepared.
 const (
 	beginIDs   = 1<<62 + 100
 	snapshotID = 1<<62 + 99
@@ -320,7 +320,7 @@ func (s *Session) bindsFirst() bool {
 func (s *Session) queueOwn(id uint64, sql string, begins bool) {
 	out := s.local.out
 	name := append(append(make([]byte, 0, 32), "freshet_own_"...), byte('a'+(id-snapshotID)/26), byte('a'+(id-snapshotID)%26))
-	if _, ok := s.conn.Prepared[id]; !ok {
+	if !s.conn.Prepared.Has(id) {
 		out = wire.AppendParse(out, string(name), sql)
 		s.expect(expect{kind: exParse, swallow: true, prepared: id, begins: begins})
 	}

@@ -38,6 +38,7 @@ type Shared struct {
 	MaxStaleness   time.Duration
 	PoolWait       time.Duration // for the error's text
 	CacheOff       bool
+	MaxPrepared    int // clients' statements on one server connection
 
 	elastic atomic.Int64 // see session_elastic.go
 }
@@ -114,6 +115,7 @@ type SharedConfig struct {
 	MaxStaleness   time.Duration
 	PoolWait       time.Duration
 	CacheOff       bool
+	MaxPrepared    int // clients' statements on one server connection
 }
 
 // NewShared puts together what sessions share.
@@ -126,5 +128,6 @@ func NewShared(cfg SharedConfig) *Shared {
 		Statements: newStatements(), Registry: cfg.Registry, NewConsistency: cfg.NewConsistency,
 		Defaults:     options{route: router.RouteAuto, consistency: cfg.Consistency, maxStaleness: cfg.MaxStaleness},
 		MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.CacheOff,
+		MaxPrepared: cfg.MaxPrepared,
 	}
 }

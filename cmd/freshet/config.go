@@ -35,8 +35,10 @@ type ServeConfig struct {
 	TLSKey      string `name:"tls-key" placeholder:"FILE" help:"Its key (PEM)."`
 	TLSClientCA string `name:"tls-client-ca" placeholder:"FILE" help:"Who vouches for clients' certificates (PEM)."`
 
-	PoolSize          int           `default:"20" placeholder:"N" help:"Server connections for each node, database and user. Default: ${default}."`
-	PoolWait          time.Duration `default:"5s" placeholder:"TIME" help:"How long a query waits for a server connection; then SQLSTATE 53300. Default: ${default}."`
+	PoolSize              int           `default:"20" placeholder:"N" help:"Server connections for each node, database and user. Default: ${default}."`
+	PoolWait              time.Duration `default:"5s" placeholder:"TIME" help:"How long a query waits for a server connection; then SQLSTATE 53300. Default: ${default}."`
+	MaxPreparedStatements int           `default:"1000" placeholder:"N" help:"Prepared statements kept on one server connection; beyond it, the one that wasn't used for longest is closed. Default: ${default}."`
+
 	ConnectTimeout    time.Duration `default:"5s" placeholder:"TIME" help:"For each attempt to connect to a server. Default: ${default}."`
 	ServerLifetime    time.Duration `default:"1h" placeholder:"TIME" help:"A server connection older than this is replaced; 0: never. Default: ${default}."`
 	ServerIdleTimeout time.Duration `default:"10m" placeholder:"TIME" help:"A server connection idle for this long is closed; 0: never. Default: ${default}."`

@@ -51,6 +51,7 @@ func (c ServeConfig) Validate() error {
 	v.atLeast("max-clients", c.MaxClients, 1)
 	v.atLeast("pool-size", c.PoolSize, 1)
 	v.positive("pool-wait", c.PoolWait)
+	v.atLeast("max-prepared-statements", c.MaxPreparedStatements, 1)
 	v.positive("connect-timeout", c.ConnectTimeout)
 	v.notNegative("server-lifetime", c.ServerLifetime)
 	v.notNegative("server-idle-timeout", c.ServerIdleTimeout)

@@ -23,7 +23,7 @@ import (
 // byte. Each side has a database of its own that begins the same. Programs are made by rapid; `-rapid.checks` sets how many.
 func TestWhatAClientSeesIsWhatPostgresSays(t *testing.T) {
 	c := shared.Get(t)
-	in := startTestServer(t, c, nil)
+	in := startTestServer(t, c, func(cfg *ServeConfig) { cfg.MaxPreparedStatements = 2 })
 	direct, through := c.NewDatabase(t), c.NewDatabase(t)
 	for _, db := range []string{direct, through} {
 		if err := c.Primary().ExecIn(context.Background(), db, "CREATE TABLE r(a int PRIMARY KEY, b text); CREATE TABLE s(a int, d date); ALTER TABLE s REPLICA IDENTITY FULL"); err != nil {

@@ -29,8 +29,8 @@ type Borrower interface {
 // which settings it has. It is how a connection that served one session is brought to the state of the
 // next. Only the borrower, or the pool between two borrowers, touches it.
 type State struct {
-	// Prepared holds the statements known to exist on the server, by their number.
-	Prepared map[uint64]struct{}
+	// Prepared holds the statements known to exist on the server.
+	Prepared Prepared
 	// Unnamed is the number of the unnamed prepared statement on the server, 0 when unknown.
 	Unnamed uint64
 	// Settings identifies the tracked settings that are in force; it is opaque here (proxy owns its meaning). nil: as at login.

@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"fmt"
+
+	"github.com/freshet/freshet/proxy/backend"
+	"github.com/freshet/freshet/proxy/wire"
+)
+
+// hasPrepared says whether the server will know the statement when it gets to the messages that are queued next.
+func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
+	if c == nil {
+		return false
+	}
+	for i := len(s.q) - 1; i >= s.qHead; i-- {
+		switch e := &s.q[i]; {
+		case e.kind == exParse && e.prepared != 0 && e.st != nil && e.st.name == st.name:
+			return e.st == st
+		case e.evicts == st.id && e.evicts != 0:
+			return false
+		}
+	}
+	if st.name == "" {
+		return c.Unnamed == st.id
+	}
+	return c.Prepared.Use(st.id)
+}
+
+// ensurePrepared makes sure that the server will know the statement, appending a Parse whose reply the client doesn't see.
+func (s *Session) ensurePrepared(c *backend.Conn, st *statement, out []byte) []byte {
+	if s.hasPrepared(c, st) {
+		return out
+	}
+	out = s.makeRoom(c, st, out)
+	var err error
+	out, err = wire.AppendParseAs(out, wire.Parse{Query: []byte(st.text), ParamTypes: wire.OIDs(st.oids[2:])}, []byte(st.name))
+	if err != nil {
+		panic(fmt.Sprintf("a statement that was read can't be written: %v", err))
+	}
+	s.expect(expect{kind: exParse, swallow: true, prepared: st.id, st: st})
+	return out
+}
+
+// makeRoom closes statements on the server that weren't used for long, so that with the one that is about to be prepared there are no more than
+// --max-prepared-statements. It is done when the server says so: until then, an error in what stands before may keep it from being done.
+func (s *Session) makeRoom(c *backend.Conn, st *statement, out []byte) []byte {
+	most := s.shared.MaxPrepared
+	have := c.Prepared.Clients()
+	if st.name == "" || have+len(s.q)-s.qHead < most {
+		return out
+	}
+	for i := s.qHead; i < len(s.q); i++ {
+		switch e := &s.q[i]; {
+		case e.kind == exParse && e.prepared != 0 && e.st != nil && e.st.name != "" && !c.Prepared.Has(e.prepared):
+			have++
+		case e.evicts != 0:
+			have--
+		}
+	}
+	for ; have >= most; have-- {
+		id, name, ok := c.Prepared.Oldest(s.inUse)
+		if !ok {
+			break
+		}
+		out = wire.AppendClose(out, wire.ObjectStatement, name)
+		s.expect(expect{kind: exClose, swallow: true, evicts: id})
+	}
+	return out
+}
+
+// inUse says whether the unit in hand or a portal refers to a statement, or the statement is being closed already.
+func (s *Session) inUse(id uint64) bool {
+	for i := range s.unit.steps {
+		if st := s.unit.steps[i].st; st != nil && st.id == id {
+			return true
+		}
+	}
+	for i := range s.portals {
+		if st := s.portals[i].st; st != nil && st.id == id {
+			return true
+		}
+	}
+	for i := s.qHead; i < len(s.q); i++ {
+		if s.q[i].evicts == id {
+			return true
+		}
+	}
+	return false
+}
