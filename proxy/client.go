@@ -219,9 +219,9 @@ func (c *client) Plan(s *Session, req PlanRequest) {
 	})
 }
 
-func (c *client) Judge(s *Session, ran []PlanRequest) {
+func (c *client) Judge(s *Session, ticket uint64, ran []PlanRequest) {
 	c.srv.planner.judge(s.db, ran, func(binds string) {
-		c.post(func() { s.Judged(len(ran), binds) })
+		c.post(func() { s.Judged(ticket, len(ran), binds) })
 	})
 }
 

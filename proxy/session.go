@@ -51,7 +51,7 @@ type Env interface {
 	// WakeIn leads to Woken with the same number after d.
 	WakeIn(s *Session, d time.Duration, number uint64)
 	// Judge plans statements again, by the catalog as it is known now; Judged follows.
-	Judge(s *Session, ran []PlanRequest)
+	Judge(s *Session, ticket uint64, ran []PlanRequest)
 	// Ended says that the session is over and holds nothing any more.
 	Ended(s *Session)
 }
@@ -146,7 +146,8 @@ type Session struct {
 
 	bound string // why the session keeps its server connection; "": it doesn't
 
-	ddl ddlWindow // see session_ddl.go
+	ddl       ddlWindow // see session_ddl.go
+	ddlTicket uint64    // of the last Judge of all windows
 
 	// See session_sequence.go.
 	seqUser    bool         // relies on the sequence state of earlier statements

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/freshet/freshet/proxy/wire"
@@ -17,7 +18,7 @@ const boundByDDL = "DDL, until the catalog has been read again"
 
 const (
 	ddlLook      = 25 * time.Millisecond // how often an idle session looks whether the catalog has been read
-	maxRejudged  = 100                   // statements; a session that has run more stays bound
+	maxRejudged  = 100                   // different statements; a session that has run more stays bound
 	maxRejudgedB = 64 << 10              // bytes of them
 )
 
@@ -28,15 +29,21 @@ type ddlWindow struct {
 	bytes   int
 	overrun bool
 	judging bool
+	ticket  uint64 // of the last Judge: what comes back for an earlier one holds no more
 }
 
 // ranStatement is a statement with what its names' meaning depends on besides the catalog.
 type ranStatement struct {
+	id      router.Fingerprint // statements with the same one leave the same behind
 	text    string
 	params  []uint32
 	role    string
 	path    string
 	pathSet bool
+}
+
+func (r ranStatement) same(o ranStatement) bool {
+	return r.id == o.id && r.role == o.role && r.path == o.path && r.pathSet == o.pathSet && slices.Equal(r.params, o.params)
 }
 
 // ddlSettled is called when a unit is over: has it changed the catalog? committed: it has ended a transaction.
@@ -73,31 +80,35 @@ func (s *Session) ddlNote() {
 	if s.ddl.since == 0 || s.ddl.overrun || s.boundLasting {
 		return
 	}
-	note := func(text string, params []uint32) {
+	note := func(id router.Fingerprint, text string, params []uint32) {
 		w := &s.ddl
+		r := ranStatement{id: id, text: text, params: params, role: s.role()}
+		r.path, r.pathSet = s.set.value("search_path")
+		if slices.ContainsFunc(w.ran, r.same) {
+			return // a migration that fills tables runs the same again and again
+		}
 		w.bytes += len(text)
 		if len(w.ran) >= maxRejudged || w.bytes > maxRejudgedB {
 			w.ran, w.overrun = nil, true
 			return
 		}
-		r := ranStatement{text: text, params: params, role: s.role()}
-		r.path, r.pathSet = s.set.value("search_path")
 		w.ran = append(w.ran, r)
 	}
 	switch {
-	case u.streaming, u.simple && len(u.buf) == 0:
+	case u.streaming, s.opaque, u.simple && len(u.buf) == 0:
 		s.ddl.overrun = true
 	case u.simple && u.buf[0] == wire.MsgQuery:
 		if p := u.plan; p != nil && p.DDL && p.Kind == router.KindUtility {
 			return // of itself it leaves nothing behind
 		}
-		note(string(queryText(u.buf)), nil)
+		id, _ := s.local.Lexer.Scan(queryText(u.buf))
+		note(id, string(queryText(u.buf)), nil)
 	case u.simple:
 		s.ddl.overrun = true // a function call message
 	default:
 		for i := range u.steps {
 			if st := &u.steps[i]; st.typ == wire.MsgExecute && st.st != nil {
-				note(st.st.text, st.st.params)
+				note(st.st.fingerprint, st.st.text, st.st.params)
 			}
 		}
 	}
@@ -119,7 +130,9 @@ func (s *Session) ddlOver() bool {
 		return true
 	default:
 		s.ddl.judging = true
-		s.env.Judge(s, s.ddlRequests())
+		s.ddlTicket++
+		s.ddl.ticket = s.ddlTicket
+		s.env.Judge(s, s.ddl.ticket, s.ddlRequests())
 	}
 	return false
 }
@@ -135,9 +148,9 @@ func (s *Session) ddlRequests() []PlanRequest {
 	return reqs
 }
 
-// Judged follows Judge: what the statements leave behind, "" if nothing.
-func (s *Session) Judged(ran int, binds string) {
-	if s.bound != boundByDDL || !s.ddl.judging {
+// Judged follows Judge: what the first ran of the statements leave behind, "" if nothing.
+func (s *Session) Judged(ticket uint64, ran int, binds string) {
+	if s.bound != boundByDDL || !s.ddl.judging || s.ddl.ticket != ticket {
 		return
 	}
 	s.ddl.judging = false
@@ -145,8 +158,8 @@ func (s *Session) Judged(ran int, binds string) {
 		s.bound, s.boundLasting = binds, true
 		return
 	}
-	if s.ddl.ran = s.ddl.ran[ran:]; len(s.ddl.ran) == 0 {
-		s.ddl.ran = nil
+	if !s.ddl.overrun { // meanwhile: then nothing of it is there any more
+		s.ddl.ran = slices.Delete(s.ddl.ran, 0, ran)
 	}
 	s.ddlIdle()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -60,6 +61,13 @@ func TestHazard05WhatIsNewInTheCatalogLeaksNothing(t *testing.T) {
 	exec("INSERT INTO again VALUES (1)")
 	if r := reason(); !strings.Contains(r, boundByDDLText) {
 		t.Errorf("right after DDL the session isn't bound: %s", r)
+	}
+	// However many there are, if they are the same but for literals and parameters.
+	for i := range 150 {
+		exec(fmt.Sprintf("INSERT INTO again VALUES (%d)", i))
+		if _, err := conn.Exec(ctx, "INSERT INTO again VALUES ($1)", i); err != nil {
+			t.Fatal(err)
+		}
 	}
 	eventually(t, "the session isn't bound any more", func() bool { return !strings.Contains(reason(), "bound") })
 
