@@ -209,6 +209,7 @@ func (d *Databases) connect(ctx context.Context, name string) (*pgx.Conn, error)
 	cfg.Database = name
 	cfg.LookupFunc = n.ConnConfig().LookupFunc
 	cfg.RuntimeParams["application_name"] = "freshet catalog"
+	cfg.RuntimeParams["client_encoding"] = "UTF8" // whatever ALTER ROLE or ALTER DATABASE says
 	return pgx.ConnectConfig(ctx, cfg)
 }
 

@@ -148,7 +148,7 @@ func (r *Resolver) resolve(d *Dependency, e *Execution, utf8 bool) ([]consistenc
 	for i, c := range d.Set.Columns() {
 		r.next = r.next[:0]
 		for _, v := range d.Values[i] {
-			if !r.value(v, c.Kind, r.rows[begin:], e, e.UTF8 && utf8) {
+			if !r.value(v, c.Kind, r.rows[begin:], e, utf8) {
 				return nil, false
 			}
 		}
@@ -158,12 +158,14 @@ func (r *Resolver) resolve(d *Dependency, e *Execution, utf8 bool) ([]consistenc
 }
 
 // value appends to next each of the hashes with the value, or each of the array's values, added.
+// utf8 says whether the database's encoding, in which the feed's values are, is UTF8.
 func (r *Resolver) value(v Value, kind consistency.ValueKind, hashes []consistency.RowHash, e *Execution, utf8 bool) bool {
 	var text []byte
+	comparable := utf8 && e.UTF8
 	binary := false
 	switch v.from {
 	case fromFixed:
-		text, utf8 = append(r.scratch[:0], v.fixed...), true
+		text, comparable = append(r.scratch[:0], v.fixed...), utf8 // the catalog is read in UTF8
 		r.scratch = text
 	case fromParam:
 		if v.index >= len(e.Params) {
@@ -180,7 +182,7 @@ func (r *Resolver) value(v Value, kind consistency.ValueKind, hashes []consisten
 		}
 	}
 	add := func(text []byte) bool {
-		if kind == consistency.KindText && !utf8 && !ascii(text) {
+		if kind == consistency.KindText && !comparable && !ascii(text) {
 			return false
 		}
 		for _, h := range hashes {

@@ -24,7 +24,8 @@ type link struct {
 	sql      *pgx.Conn // for the watch
 	stream   *stream
 	coverage coverage
-	version  int // server_version_num
+	version  int    // server_version_num
+	encoding string // of the database
 	close    func()
 }
 
@@ -86,6 +87,9 @@ func (f *Feed) connect(ctx context.Context) (_ *link, err error) {
 
 	replication := cfg.Config.Copy()
 	replication.RuntimeParams["replication"] = "database"
+	// Values come as they are stored: those of statements are compared with them byte by byte. (Without this it would be whatever ALTER
+	// ROLE, ALTER DATABASE or the service URL says.)
+	replication.RuntimeParams["client_encoding"] = l.encoding
 	conn, err := pgconn.ConnectConfig(ctx, replication)
 	if err != nil {
 		return nil, err
@@ -128,8 +132,8 @@ func (f *Feed) examine(ctx context.Context, l *link) error {
 	var standby, publication bool
 	var walLevel string
 	err := l.sql.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('wal_level'), current_setting('server_version_num')::int,
-		EXISTS (SELECT FROM pg_publication WHERE pubname = $1)`, f.cfg.Publication).
-		Scan(&standby, &walLevel, &l.version, &publication)
+		current_setting('server_encoding'), EXISTS (SELECT FROM pg_publication WHERE pubname = $1)`, f.cfg.Publication).
+		Scan(&standby, &walLevel, &l.version, &l.encoding, &publication)
 	switch {
 	case err != nil:
 		return err

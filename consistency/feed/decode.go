@@ -38,13 +38,22 @@ var errShort = errors.New("pgoutput message is too short")
 // decoder turns the messages of the stream into commits. It keeps what a transaction has changed until its commit comes;
 // without streaming of transactions in progress there is one at a time, and only those that committed.
 type decoder struct {
-	open     bool // between Begin and Commit
-	commit   consistency.Commit
-	relation map[uint32]struct{} // those in commit.Relations, once they are many
+	table     *consistency.Table
+	relations map[uint32]*relation // of which there was a message in this stream
+	last      *relation            // the one changed last, as in a long COPY
+
+	open   bool // between Begin and Commit
+	number uint64
+	commit consistency.Commit
+	stamps int  // cells in commit.Stamps
+	large  bool // they were, or are, many
+
+	old, new tuple // scratch
 }
 
-// few relations are looked through one by one.
-const few = 16
+func newDecoder(table *consistency.Table) decoder {
+	return decoder{table: table, relations: map[uint32]*relation{}}
+}
 
 // message takes one message. When it was a Commit it returns the transaction, which is the decoder's and valid until the
 // next call; otherwise nil.
@@ -62,10 +71,9 @@ func (d *decoder) message(m []byte) (*consistency.Commit, error) {
 			return nil, errors.New("pgoutput: a transaction begins within another")
 		}
 		d.open = true
-		d.commit = consistency.Commit{XID: binary.BigEndian.Uint32(body[16:]), Relations: d.commit.Relations[:0]}
-		if len(d.relation) > 0 {
-			d.relation = nil // not cleared: a map keeps the size that its largest transaction gave it
-		}
+		d.number++
+		d.reset()
+		d.commit.XID = binary.BigEndian.Uint32(body[16:])
 	case messageCommit: // flags, LSN of the commit, end LSN of the transaction, commit time
 		if len(body) < 25 {
 			return nil, errShort
@@ -80,7 +88,11 @@ func (d *decoder) message(m []byte) (*consistency.Commit, error) {
 		if len(body) < 4 {
 			return nil, errShort
 		}
-		return nil, d.change(binary.BigEndian.Uint32(body))
+		r, err := d.changed(binary.BigEndian.Uint32(body))
+		if err != nil {
+			return nil, err
+		}
+		return nil, d.rows(r, m[0], body[4:])
 	case messageTruncate: // number of relations, options, relations
 		if len(body) < 5 {
 			return nil, errShort
@@ -90,14 +102,15 @@ func (d *decoder) message(m []byte) (*consistency.Commit, error) {
 			return nil, errShort
 		}
 		for ; len(list) > 0; list = list[4:] {
-			if err := d.change(binary.BigEndian.Uint32(list)); err != nil {
+			if err := d.whole(binary.BigEndian.Uint32(list)); err != nil {
 				return nil, err
 			}
 		}
 	case messageLogical: // flags, LSN, prefix and a zero, length, content
 		return nil, d.logical(body)
-	case messageRelation, messageType, messageOrigin:
-		// A relation's columns, when its tuples are looked into.
+	case messageRelation:
+		return nil, d.describe(body)
+	case messageType, messageOrigin:
 	default:
 		// Its meaning is unknown, so it could be a change.
 		return nil, fmt.Errorf("pgoutput message of unknown type %q", m[0])
@@ -126,37 +139,81 @@ func (d *decoder) logical(body []byte) error {
 			d.commit.Catalog = true // whatever it means, that is enough
 			return nil
 		}
-		return d.change(uint32(oid))
+		return d.whole(uint32(oid))
 	}
 	return nil
 }
 
-func (d *decoder) change(relation uint32) error {
+// keptStamps is how many stamps' memory is kept for the next transaction.
+const keptStamps = 1 << 10
+
+// reset empties the commit, and keeps its memory unless a large transaction has made it large.
+func (d *decoder) reset() {
+	c := &d.commit
+	if d.large || d.stamps > keptStamps || len(c.Stamps) > keptStamps || len(c.Relations) > keptStamps {
+		*c = consistency.Commit{}
+	}
+	*c = consistency.Commit{Relations: c.Relations[:0], Told: c.Told[:0], Stamps: c.Stamps[:0]}
+	d.stamps, d.large = 0, false
+}
+
+// relation finds what is known of a relation, which is nothing where no message has described it: then nothing can be told of its
+// rows.
+func (d *decoder) relation(oid uint32) *relation {
+	if d.last != nil && d.last.oid == oid {
+		return d.last
+	}
+	r := d.relations[oid]
+	if r == nil {
+		r = &relation{oid: oid}
+		d.relations[oid] = r
+	}
+	d.last = r
+	return r
+}
+
+// changed notes that the transaction changes a relation.
+func (d *decoder) changed(oid uint32) (*relation, error) {
 	if !d.open {
-		return errors.New("pgoutput: a change outside of a transaction")
+		return nil, errors.New("pgoutput: a change outside of a transaction")
 	}
-	known := d.commit.Relations
-	if n := len(known); n > 0 && known[n-1] == relation {
-		return nil // as in a long COPY
+	r := d.relation(oid)
+	if r.number == d.number {
+		return r, nil
 	}
-	if len(known) < few {
-		for _, r := range known {
-			if r == relation {
-				return nil
-			}
-		}
-	} else {
-		if d.relation == nil {
-			d.relation = make(map[uint32]struct{}, 2*few)
-			for _, r := range known {
-				d.relation[r] = struct{}{}
-			}
-		}
-		if _, ok := d.relation[relation]; ok {
-			return nil
-		}
-		d.relation[relation] = struct{}{}
+	r.number, r.index, r.first = d.number, len(d.commit.Relations), len(d.commit.Stamps)
+	r.plan(d.table)
+	d.commit.Relations = append(d.commit.Relations, oid)
+	d.commit.Told = append(d.commit.Told, r.sets)
+	for i, s := range r.sets {
+		d.addStamp(s, r.plans[i].at == nil)
 	}
-	d.commit.Relations = append(known, relation)
+	r.looked = len(r.sets) > 0
+	return r, nil
+}
+
+// addStamp makes room for what the transaction changes of a column set, with the memory that an earlier one had for it.
+func (d *decoder) addStamp(s *consistency.RowCells, whole bool) {
+	list := d.commit.Stamps
+	var cells []uint32
+	if n := len(list); n < cap(list) {
+		cells = list[:n+1][n].Cells[:0]
+	}
+	d.commit.Stamps = append(list, consistency.Stamp{Set: s, Whole: whole, Cells: cells})
+}
+
+// whole notes that the transaction changes a relation, and that it isn't known which of its rows.
+func (d *decoder) whole(oid uint32) error {
+	r, err := d.changed(oid)
+	if err != nil {
+		return err
+	}
+	d.blind(r)
 	return nil
+}
+
+// blind has the commit stamp all rows of a relation, by telling nothing about any of its column sets.
+func (d *decoder) blind(r *relation) {
+	d.commit.Told[r.index] = nil
+	r.looked = false
 }

@@ -49,7 +49,7 @@ func decode(t testing.TB, d *decoder, messages ...[]byte) *consistency.Commit {
 }
 
 func TestDecoderCollectsWhatATransactionChanged(t *testing.T) {
-	var d decoder
+	d := newDecoder(nil)
 	c := decode(t, &d, begin(7), change('I', 1), change('I', 1), change('U', 2), change('I', 1), change('D', 3), truncate(4, 2), commit(99))
 	if c == nil || c.XID != 7 || c.End != 99 || !slices.Equal(c.Relations, []uint32{1, 2, 3, 4}) || c.Catalog {
 		t.Fatalf("%+v", c)
@@ -61,7 +61,7 @@ func TestDecoderCollectsWhatATransactionChanged(t *testing.T) {
 }
 
 func TestDecoderNamesEachRelationOnceHoweverMany(t *testing.T) {
-	var d decoder
+	d := newDecoder(nil)
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{1, 15, 16, 17, 1000, 3} {
 		messages := [][]byte{begin(1)}
@@ -94,7 +94,7 @@ func TestDecoderRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"a TRUNCATE of 2^30 tables":  {begin(1), {'T', 0x40, 0, 0, 0, 0}},
 		"a TRUNCATE with more bytes": {begin(1), append(truncate(1), 0)},
 	} {
-		var d decoder
+		d := newDecoder(nil)
 		var err error
 		for _, m := range messages {
 			_, err = d.message(m)
@@ -112,7 +112,8 @@ func FuzzDecoder(f *testing.F) {
 		f.Add(m)
 	}
 	f.Fuzz(func(t *testing.T, m []byte) {
-		d := decoder{open: len(m) > 0 && m[0] != messageBegin}
+		d := newDecoder(nil)
+		d.open, d.number = len(m) > 0 && m[0] != messageBegin, 1
 		c, err := d.message(m)
 		if err != nil || len(m) == 0 {
 			return
@@ -148,7 +149,7 @@ func FuzzDecoder(f *testing.F) {
 }
 
 func TestDecodingAllocatesNothing(t *testing.T) {
-	var d decoder
+	d := newDecoder(nil)
 	messages := [][]byte{begin(7), change('I', 1), change('U', 2), commit(99)}
 	decode(t, &d, messages...)
 	if n := testing.AllocsPerRun(100, func() { decode(t, &d, messages...) }); n != 0 {
@@ -157,7 +158,7 @@ func TestDecodingAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	var d decoder
+	d := newDecoder(nil)
 	messages := [][]byte{begin(7), change('I', 1), change('U', 2), commit(99)}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -52,7 +52,7 @@ type stream struct {
 }
 
 func newStream(conn *pgconn.PgConn, table *consistency.Table, commits *atomic.Uint64, onCatalog func()) *stream {
-	s := &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, commits: commits, onCatalog: onCatalog}
+	s := &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, decoder: newDecoder(table), commits: commits, onCatalog: onCatalog}
 	s.heard.Store(consistency.Now())
 	return s
 }
