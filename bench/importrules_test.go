@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"router/topology":  {"consistency"},
 	"consistency":      {"consistency/rule"},
 	"consistency/rule": {},
-	"consistency/feed": {"consistency"},
+	"consistency/feed": {"consistency", "consistency/rule"},
 	"cache":            {"consistency", "consistency/rule"},
 	"bench":            {"bench/cluster"}, // drives the binary from outside
 	"bench/cluster":    {},
