@@ -39,6 +39,7 @@ type client struct {
 	awaits  []func() // end what the session waits for
 	wake    shard.Timer
 	wakes   uint64 // the unit that asked to be woken
+	limit   shard.Timer
 }
 
 // nodePool is a short cut to the pool's part of this shard.
@@ -82,6 +83,7 @@ func (c *client) start(a *Admitted, db *Database) {
 		return
 	}
 	c.conn = conn
+	c.limit.Init(c.loop, func() { c.do(c.session.Expired) })
 	c.wake.Init(c.loop, func() { c.do(func() { c.session.Woken(c.wakes) }) })
 	s.mu.Lock()
 	for {
@@ -101,6 +103,7 @@ func (c *client) start(a *Admitted, db *Database) {
 	out = wire.AppendBackendKeyData(out, c.pid, c.secret)
 	out = wire.AppendReadyForQuery(out, wire.TxIdle)
 	conn.Write(out)
+	session.LimitsChanged()
 	if stopping {
 		session.Drain()
 	}
@@ -291,6 +294,18 @@ func (c *client) Waker(s *Session, number uint64) func() {
 	return func() { c.post(func() { s.FlightOver(number) }) }
 }
 
+func (c *client) CancelWaker(s *Session) func() {
+	return func() { c.post(s.CancelOver) }
+}
+
+func (c *client) ExpireIn(_ *Session, d time.Duration) {
+	if d > 0 {
+		c.limit.Reset(d)
+	} else {
+		c.limit.Stop()
+	}
+}
+
 func (c *client) WakeIn(_ *Session, d time.Duration, number uint64) {
 	c.wakes = number
 	c.wake.Reset(d)
@@ -300,6 +315,7 @@ func (c *client) Ended(*Session) {
 	if !c.ended {
 		c.ended = true
 		c.StopAwaiting(nil)
+		c.limit.Stop()
 		c.srv.gone(c)
 	}
 }

@@ -364,6 +364,16 @@ func (s *Server) LowerFloors(lsn consistency.LSN) {
 	}
 }
 
+// SetLimits changes the limits of all sessions. Safe for concurrent use.
+func (s *Server) SetLimits(l Limits) {
+	s.cfg.Shared.SetLimits(l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.mu.sessions {
+		c.post(c.session.LimitsChanged)
+	}
+}
+
 // Stats is a picture of the server for metrics.
 type Stats struct {
 	Clients  int64

@@ -48,6 +48,10 @@ type Env interface {
 	ConfirmVisible(s *Session, number uint64)
 	// Waker returns a function that may be called once, on any goroutine, and leads to FlightOver with the same number.
 	Waker(s *Session, number uint64) func()
+	// CancelWaker returns a function that may be called once, on any goroutine, and leads to CancelOver.
+	CancelWaker(s *Session) func()
+	// ExpireIn leads to Expired after d; 0: not at all. A later call takes the place of an earlier one.
+	ExpireIn(s *Session, d time.Duration)
 	// WakeIn leads to Woken with the same number after d.
 	WakeIn(s *Session, d time.Duration, number uint64)
 	// Judge plans statements again, by the catalog as it is known now; Judged follows.
@@ -75,6 +79,7 @@ const (
 	phaseStreaming               // an extended unit is passed on as it comes; its Sync hasn't come yet
 	phaseCopyIn                  // the client's copy data is passed on
 	phaseSkipping                // after an error of ours: everything up to Sync is dropped
+	phaseCancelling              // a request to cancel of ours is still on its way to the server
 	phaseOrphan                  // the client is gone; the rest of the replies is read so that the connection can be kept
 	phaseEnded
 )
@@ -186,6 +191,10 @@ type Session struct {
 	borrowed     int  // bytes of Shared.elastic
 	draining     bool // end at the next quiet moment
 	cancelled    bool
+	cancelling   int // requests to cancel of ours that are on their way
+
+	limit     limit // see session_limits.go
+	limitAnew bool  // another unit has begun meanwhile
 
 	restUntil int64 // no reads wait for a source to catch up before
 	settling  int   // reads that are still to ask how far their server is, see settleSoon
@@ -231,6 +240,8 @@ type unit struct {
 	retrying    bool // the rest of the replies is dropped, and the unit is run again
 	attempts    int
 	stale       int   // of them, on connections that had been in the pool
+	expired     bool  // it has taken too long, and is being cancelled
+	unsure      bool  // … but the server has carried it out and may not have waited for standbys
 	fatal       bool  // the server has said why it closes the connection
 	giveUp      int64 // when waiting for a server ends
 	avoid       *topology.Node
@@ -387,6 +398,7 @@ func (s *Session) ClientData(p []byte) {
 		s.in = append(s.in[:0], p[n:]...)
 		s.holdBackClient()
 	}
+	s.watch()
 }
 
 // pump goes on with the client's bytes that wait.
@@ -414,6 +426,7 @@ func (s *Session) pump() {
 	if s.draining && s.Idle() {
 		s.shutdown()
 	}
+	s.watch()
 }
 
 // holdBackClient decides whether the client is read.
@@ -586,6 +599,7 @@ func (s *Session) begin() {
 	}
 	*u = unit{buf: buf[:0], steps: steps[:0], effects: effects[:0], key: key[:0], number: number + 1, settings: s.set}
 	s.cancelled = false
+	s.limitAnew = true
 }
 
 // hold keeps the unit's bytes beyond the event.
@@ -678,20 +692,14 @@ func (s *Session) Kill(err *wire.Error) { s.fatal(err) }
 // Cancel does what a CancelRequest of the session's key asks for. done is called, from any goroutine, when that is done: what the
 // client sends afterwards isn't hit by it.
 func (s *Session) Cancel(done func()) {
-	switch s.phase {
-	case phaseRunning, phaseStreaming, phaseCopyIn, phaseSettling:
+	if s.conn != nil && s.phase != phaseOrphan && (s.onServer() || s.plansInStream()) {
 		s.cancelled = true
 		s.conn.Cancel(done)
 		return
+	}
+	switch s.phase {
 	case phaseAcquiring, phaseAwaiting, phaseAsking, phaseCatchingUp, phaseConfirming, phaseFlight, phasePlanning:
-		s.env.StopAwaiting(s)
-		if s.phase == phaseAcquiring {
-			s.env.Leave(s)
-			s.drop()
-		}
-		s.unit.number++
-		s.fail(wire.Errorf("57014", "canceling statement due to user request"))
-		s.pump()
+		s.giveUpWaiting(wire.Errorf("57014", "canceling statement due to user request"))
 	}
 	done()
 }

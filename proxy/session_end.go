@@ -37,6 +37,11 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		s.stillBound = true
 		return
 	}
+	if u.expired && string(code) == "57014" {
+		msg = s.timeoutError().AppendTo(nil)
+		body = wire.Body(msg)
+		code = wire.ErrorField(body, 'C')
+	}
 	if e.settles {
 		s.settleRefused(msg)
 		return
@@ -229,6 +234,10 @@ func (s *Session) finish(leftover bool) {
 			s.serverBroken("the end of a COPY before its data was over")
 			return
 		}
+		if s.cancelling > 0 {
+			s.phase = phaseCancelling
+			return
+		}
 		if !leftover && s.checkBound() {
 			return
 		}
@@ -241,11 +250,16 @@ func (s *Session) finish(leftover bool) {
 			c.Release()
 		}
 	}
+	s.idle()
+	s.pump()
+}
+
+// idle makes room for the next unit.
+func (s *Session) idle() {
 	s.phase = phaseIdle
-	if u.flush && u.failed {
+	if s.unit.flush && s.unit.failed {
 		s.phase = phaseSkipping
 	}
-	s.pump()
 }
 
 // again runs the unit once more, elsewhere.
@@ -254,6 +268,11 @@ func (s *Session) again() {
 	u.failed, u.sent = false, false
 	if u.began {
 		u.began, s.held.on = false, true
+	}
+	if u.expired {
+		s.endWrite()
+		s.fail(s.timeoutError())
+		return
 	}
 	s.local.Counters.Retries.Add(1)
 	s.phase = phaseIdle

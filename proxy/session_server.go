@@ -72,6 +72,7 @@ func (s *Session) ServerData(p []byte) {
 		s.pump()
 	}
 	s.holdBackServer()
+	s.watch()
 }
 
 // dataRows extends a range that begins with one whole DataRow of n bytes over those that follow it.
@@ -216,6 +217,7 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		s.parameterStatus(msg)
 		return
 	case wire.MsgNoticeResponse:
+		s.warned(msg)
 		if e := s.head(); e != nil && s.passes() {
 			s.toClientQuietly(s.asClientKnows(e, msg))
 		} else if s.head() == nil && s.phase != phaseOrphan {
@@ -289,7 +291,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 	case wire.MsgCommandComplete:
 		if !e.swallow {
 			s.completed(e, msg)
-			s.toClient(msg)
+			if !u.unsure || e.kind != exQuery {
+				s.toClient(msg)
+			}
 			if u.filling && !s.fill.AddComplete(msg) {
 				u.filling = false
 				s.abandonFlight()
@@ -480,6 +484,9 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 		msg = wire.AppendReadyForQuery(s.local.scratch[:0], status)
 	}
 	s.open = false
+	if u.unsure && !u.failed {
+		s.toClient(s.unsureError().AppendTo(nil))
+	}
 	s.toClient(msg)
 }
 

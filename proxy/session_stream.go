@@ -8,7 +8,7 @@ import (
 // streamNext takes the next message of an extended unit that is passed on as it comes, because the client
 // has asked for replies before its Sync (Flush) or because the unit is too large to be held.
 func (s *Session) streamNext(p []byte) int {
-	if len(p) == 0 || s.conn == nil || s.conn.Buffered() > serverHighWater {
+	if len(p) == 0 || s.conn == nil || s.conn.Buffered() > serverHighWater || s.cancelling > 0 && !s.unit.skipping {
 		return 0
 	}
 	if isLarge(p, wire.MsgBind, maxHeld) {

@@ -40,7 +40,10 @@ type Shared struct {
 	CacheOff       bool
 	MaxPrepared    int // clients' statements on one server connection
 
-	elastic atomic.Int64 // see session_elastic.go
+	CancelWait time.Duration // how long a server may take to react to a request to cancel
+
+	limits  atomic.Pointer[Limits] // nil: none
+	elastic atomic.Int64           // see session_elastic.go
 }
 
 // Database is what sessions have to know of the database that they are connected to.
@@ -114,6 +117,7 @@ type SharedConfig struct {
 	Consistency    consistency.Level // where a session doesn't say; LevelUnset: SessionLevel
 	MaxStaleness   time.Duration
 	PoolWait       time.Duration
+	CancelWait     time.Duration // how long a server may take to react to a request to cancel; then its connection is closed
 	CacheOff       bool
 	MaxPrepared    int // clients' statements on one server connection
 }
@@ -128,6 +132,6 @@ func NewShared(cfg SharedConfig) *Shared {
 		Statements: newStatements(), Registry: cfg.Registry, NewConsistency: cfg.NewConsistency,
 		Defaults:     options{route: router.RouteAuto, consistency: cfg.Consistency, maxStaleness: cfg.MaxStaleness},
 		MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.CacheOff,
-		MaxPrepared: cfg.MaxPrepared,
+		MaxPrepared: cfg.MaxPrepared, CancelWait: cfg.CancelWait,
 	}
 }

@@ -39,6 +39,10 @@ type ServeConfig struct {
 	PoolWait              time.Duration `default:"5s" placeholder:"TIME" help:"How long a query waits for a server connection; then SQLSTATE 53300. Default: ${default}."`
 	MaxPreparedStatements int           `default:"1000" placeholder:"N" help:"Prepared statements kept on one server connection; beyond it, the one that wasn't used for longest is closed. Default: ${default}."`
 
+	QueryTimeout           time.Duration `default:"0" placeholder:"TIME" help:"A query that takes longer, waiting included, is cancelled: SQLSTATE 57014; 0: none. Default: ${default}."`
+	IdleTransactionTimeout time.Duration `default:"0" placeholder:"TIME" help:"A client that does nothing for this long in a transaction is disconnected: SQLSTATE 25P03; 0: none. Default: ${default}."`
+	ClientIdleTimeout      time.Duration `default:"0" placeholder:"TIME" help:"The same outside of a transaction: SQLSTATE 57P05; 0: none. Default: ${default}."`
+
 	ConnectTimeout    time.Duration `default:"5s" placeholder:"TIME" help:"For each attempt to connect to a server. Default: ${default}."`
 	ServerLifetime    time.Duration `default:"1h" placeholder:"TIME" help:"A server connection older than this is replaced; 0: never. Default: ${default}."`
 	ServerIdleTimeout time.Duration `default:"10m" placeholder:"TIME" help:"A server connection idle for this long is closed; 0: never. Default: ${default}."`

@@ -10,12 +10,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/freshet/freshet/proxy"
 	"github.com/freshet/freshet/proxy/auth"
 )
 
 // changeable are the flags that can change while running. Those of files are
 // read again, too, when their names are the same.
-var changeable = []string{"log-level", "drain-timeout", "max-clients", "tls-mode", "tls-cert", "tls-key", "tls-client-ca", "auth-file"}
+var changeable = []string{"log-level", "drain-timeout", "max-clients", "tls-mode", "tls-cert", "tls-key", "tls-client-ca", "auth-file",
+	"query-timeout", "idle-transaction-timeout", "client-idle-timeout"}
 
 // reloader reads the configuration again, on SIGHUP and for RELOAD.
 type reloader struct {
@@ -135,8 +137,14 @@ func (i *instance) reconfigure(cfg ServeConfig, log *slog.Logger) error {
 	i.users.Store(users)
 	if i.server != nil {
 		i.server.SetMaxClients(cfg.MaxClients)
+		i.server.SetLimits(cfg.limits())
 	}
 	return nil
+}
+
+// limits are the times after which something of a session ends.
+func (c ServeConfig) limits() proxy.Limits {
+	return proxy.Limits{Query: c.QueryTimeout, IdleTransaction: c.IdleTransactionTimeout, ClientIdle: c.ClientIdleTimeout}
 }
 
 // loadTLS reads the files of TLS for clients.

@@ -137,8 +137,9 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		Nodes: i.topo, L1: i.l1, MaxEntry: int64(cfg.CacheMaxEntry), Registry: registry,
 		NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },
 		Consistency:    level, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
-		MaxPrepared: cfg.MaxPreparedStatements,
+		MaxPrepared: cfg.MaxPreparedStatements, CancelWait: cfg.ConnectTimeout,
 	})
+	shared.SetLimits(cfg.limits())
 	i.flights = shared.Flights
 	i.server, err = proxy.NewServer(proxy.Config{
 		Shards:    cfg.Shards,
