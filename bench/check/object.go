@@ -21,15 +21,18 @@ const (
 	list          // rows, one for each version
 	view          // a view's definition: written by DDL
 	bulk          // many rows, all written by each write
+	seat          // a row that each write moves: it is looked for in places where it may be
 )
 
-func (k kind) String() string { return [...]string{"register", "pair", "list", "view", "bulk"}[k] }
+func (k kind) String() string {
+	return [...]string{"register", "pair", "list", "view", "bulk", "seat"}[k]
+}
 
 // object is something with versions. Version 0 is there from the start, its value is 0.
 type object struct {
 	kind  kind
 	id    int64
-	table int // of a register
+	table int // of a register or seat
 
 	mu       sync.Mutex
 	versions []version        // by number

@@ -42,8 +42,10 @@ func (p *past) run(ctx context.Context) {
 			err = p.writeRegister()
 		case n < 65:
 			err = p.writePair()
-		case n < 80:
+		case n < 75:
 			err = p.appendList()
+		case n < 80:
+			err = p.moveSeat()
 		case n < 88:
 			err = p.transaction()
 		case n < 92:

@@ -55,6 +55,13 @@ func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []i
 		return err
 	}
 	list, wrong := extract(res.rows)
+	if wrong == elsewhere {
+		for _, o := range objects {
+			o.readFailed(c.level)
+		}
+		c.r.counts.reads.Add(1)
+		return nil
+	}
 	if wrong != "" || len(list) != len(objects) {
 		for _, o := range objects {
 			o.readFailed(c.level)
@@ -100,6 +107,9 @@ func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []i
 	}
 	return nil
 }
+
+// elsewhere is what an answer says that doesn't say anything about a version.
+const elsewhere = "elsewhere"
 
 // wrong notes a violation that isn't about versions.
 func (c *client) wrong(o *object, rule, detail string, explain bool) {
@@ -287,6 +297,34 @@ func (c *client) readList(tx *scope) error {
 			if n := row[0]; n < int64(len(o.versions)) && o.versions[n].value != 0 && o.versions[n].value != row[1] {
 				return nil, fmt.Sprintf("entry %d is %s, not %s", n, name(row[1]), name(o.versions[n].value))
 			}
+		}
+		return []seen{{o, rows[0][0], rows[0][1]}}, ""
+	})
+}
+
+var seatReads = []string{
+	"SELECT n, v FROM seat%d WHERE place = $1",
+	"SELECT a.n, b.v FROM seat%[1]d a JOIN seat%[1]d b USING (id) WHERE a.place = $1 AND b.place = $1",
+}
+
+// readSeat looks for a seat in one of its places. Version n is in place n modulo places: an answer that has it where it was before
+// is old.
+func (c *client) readSeat(tx *scope) error {
+	o, form, m := pick(c, c.r.seats), pick(c, seatReads), c.mode()
+	if !c.oneIn(4) {
+		// So that some are read often enough to be cached.
+		o, form = c.r.seats[c.rng.IntN(len(seatTables))], seatReads[0]
+		if m == extended {
+			m = prepared
+		}
+	}
+	place := o.id*places + c.rng.Int64N(places)
+	return c.read(tx, []*object{o}, m, fmt.Sprintf(form, o.table), []int64{place}, func(rows [][]int64) ([]seen, string) {
+		if len(rows) == 0 {
+			return nil, elsewhere
+		}
+		if n := rows[0][0]; len(rows) > 1 || o.id*places+n%places != place {
+			return nil, fmt.Sprintf("it isn't in place %d", place)
 		}
 		return []seen{{o, rows[0][0], rows[0][1]}}, ""
 	})

@@ -47,6 +47,7 @@ type run struct {
 	lists     []*object
 	view      *object
 	bulk      *object
+	seats     []*object
 	byID      map[int64]*object // registers
 	keyed     []*session        // by session key
 
@@ -132,6 +133,11 @@ func (r *run) makeObjects() {
 		r.lists = append(r.lists, add(list, int64(i)))
 	}
 	r.view, r.bulk = add(view, 0), add(bulk, 0)
+	for i := range seats {
+		o := add(seat, int64(i))
+		o.table = i % len(seatTables)
+		r.seats = append(r.seats, o)
+	}
 	for i := range max(1, r.cfg.Clients/8) {
 		r.keyed = append(r.keyed, newSession(fmt.Sprintf("key%d", i)))
 	}
@@ -142,7 +148,7 @@ func (r *run) objects() []*object {
 	for _, t := range r.registers {
 		all = append(all, t...)
 	}
-	return append(append(append(all, r.pairs...), r.lists...), r.view, r.bulk)
+	return append(append(append(append(all, r.pairs...), r.lists...), r.seats...), r.view, r.bulk)
 }
 
 // work runs clients, writers and faults until it is over.

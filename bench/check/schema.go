@@ -13,6 +13,8 @@ const (
 	lists     = 8
 	listKept  = 12 // entries that trimming a list leaves
 	bulkRows  = 2000
+	seats     = 6
+	places    = 4 // of each seat
 )
 
 // journal names the kinds in the table journal.
@@ -40,6 +42,7 @@ BEGIN
 	RETURN NULL;
 END $$;
 CREATE TRIGGER keep AFTER INSERT OR UPDATE ON bulk FOR EACH STATEMENT EXECUTE FUNCTION keep_bulk();
+{{seats}}
 CREATE TABLE one (a int PRIMARY KEY);
 INSERT INTO one VALUES (1);
 CREATE VIEW gen AS SELECT 0::bigint AS n, 0::bigint AS v FROM one;
@@ -62,10 +65,25 @@ CREATE FUNCTION write_r{{t}}(i bigint, val bigint) RETURNS bigint LANGUAGE sql A
 	'UPDATE r{{t}} SET n = n + 1, v = val WHERE id = i RETURNING n';
 `
 
+// The three ways in which the stream can tell where a row was: as part of a whole old row, not at all, and as part of the key.
+var seatTables = []string{"FULL", "DEFAULT", "USING INDEX seat2_place"}
+
+const seatSchema = `
+CREATE TABLE seat{{t}} (id bigint PRIMARY KEY, place bigint NOT NULL, n bigint NOT NULL, v bigint NOT NULL);
+CREATE UNIQUE INDEX seat{{t}}_place ON seat{{t}} (place);
+ALTER TABLE seat{{t}} REPLICA IDENTITY {{identity}};
+INSERT INTO seat{{t}} SELECT i, i * {{places}}, 0, 0 FROM generate_series(0, {{seats}} - 1) i WHERE i % {{tables}} = {{t}};
+CREATE TRIGGER keep AFTER UPDATE ON seat{{t}} FOR EACH ROW EXECUTE FUNCTION keep(5);
+`
+
 func schemaSQL() string {
-	var all strings.Builder
+	var all, allSeats strings.Builder
+	for t, identity := range seatTables {
+		allSeats.WriteString(strings.NewReplacer("{{t}}", fmt.Sprint(t), "{{identity}}", identity, "{{places}}", fmt.Sprint(places),
+			"{{seats}}", fmt.Sprint(seats), "{{tables}}", fmt.Sprint(len(seatTables))).Replace(seatSchema))
+	}
 	for t := range tables {
 		all.WriteString(strings.NewReplacer("{{t}}", fmt.Sprint(t), "{{registers}}", fmt.Sprint(registers)).Replace(registerSchema))
 	}
-	return strings.NewReplacer("{{registers}}", all.String(), "{{pairs}}", fmt.Sprint(pairs), "{{bulk}}", fmt.Sprint(bulkRows)).Replace(schema)
+	return strings.NewReplacer("{{registers}}", all.String(), "{{seats}}", allSeats.String(), "{{pairs}}", fmt.Sprint(pairs), "{{bulk}}", fmt.Sprint(bulkRows)).Replace(schema)
 }

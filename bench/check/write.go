@@ -21,6 +21,7 @@ func (c *client) step() {
 		{40, c.readSum},
 		{100, func() error { return c.readPair(nil) }},
 		{100, func() error { return c.readList(nil) }},
+		{100, func() error { return c.readSeat(nil) }},
 		{40, func() error { return c.readView(nil) }},
 		{20, func() error { return c.readBulk(nil) }},
 		{20, c.setting},
@@ -29,6 +30,7 @@ func (c *client) step() {
 		{50, c.writeRegister},
 		{20, c.writePair},
 		{20, c.appendList},
+		{20, c.moveSeat},
 		{4, c.failHalfway},
 		{2, c.twoPhase},
 		{1, c.writeBulk},
@@ -36,7 +38,7 @@ func (c *client) step() {
 	}
 	switch {
 	case c.r.stalled.Load() && !c.oneIn(400), c.r.quiet.Load() && !c.oneIn(20):
-		choices = choices[:7] // reads
+		choices = choices[:8] // reads
 	}
 	total := 0
 	for _, x := range choices {
@@ -217,6 +219,13 @@ func (c *client) copyList(o *object) error {
 	return c.finish(w, n, err)
 }
 
+// moveSeat writes a seat, which moves it to the next of its places.
+func (c *client) moveSeat() error {
+	o := pick(c, c.r.seats)
+	sql := fmt.Sprintf("UPDATE seat%d SET n = n + 1, v = $2, place = id * %[2]d + (n + 1) %% %[2]d WHERE id = $1 RETURNING n", o.table, places)
+	return c.write(o, c.mode(), sql, func(value int64) []int64 { return []int64{o.id, value} })
+}
+
 func (c *client) writeBulk() error {
 	o := c.r.bulk
 	if c.oneIn(2) {
@@ -236,6 +245,9 @@ func (c *client) writeBulk() error {
 
 // writeView replaces a view: DDL that changes an answer.
 func (c *client) writeView() error {
+	if c.r.calm.Load() != 0 {
+		return nil // DDL makes everything stale: there are to be times with none, in which it is by row or by table that answers become so
+	}
 	o := c.r.view
 	w := o.begin(c.value(), c.name, c.r.now())
 	// One at a time; the number is known when the lock is there.
@@ -329,7 +341,9 @@ func (c *client) transaction() error {
 var errUndone error = &pgconn.PgError{Severity: "ERROR", Code: "XX000", Message: "undone"}
 
 func (c *client) readInTransaction(tx *scope) error {
-	switch c.rng.IntN(6) {
+	switch c.rng.IntN(7) {
+	case 4:
+		return c.readSeat(tx)
 	case 0:
 		return c.readPair(tx)
 	case 1:
