@@ -228,16 +228,24 @@ func (t *Table) retireLocked(r *RowCells) {
 
 // ColumnSetStats is what the column sets of a table take.
 type ColumnSetStats struct {
-	Sets    int
-	Bytes   int64
-	Limit   int64
-	Refused uint64 // times that an answer had to depend on whole relations, for want of room
+	Sets      int
+	Most      int // of one relation
+	MostLimit int
+	Bytes     int64
+	Limit     int64
+	Refused   uint64 // times that an answer had to depend on whole relations, for want of room
 }
 
 // ColumnSetStats counts the column sets. Safe for concurrent use.
 func (t *Table) ColumnSetStats() ColumnSetStats {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return ColumnSetStats{Sets: len(t.mu.sets), Bytes: int64(t.mu.rowCells) * cellSize, Limit: int64(t.mu.maxRowCells) * cellSize,
-		Refused: t.mu.refusedSets}
+	most := 0
+	for _, r := range t.mu.sets {
+		for _, oid := range r.members {
+			most = max(most, len(t.mu.relations[oid].Sets()))
+		}
+	}
+	return ColumnSetStats{Sets: len(t.mu.sets), Most: most, MostLimit: maxColumnSets, Bytes: int64(t.mu.rowCells) * cellSize,
+		Limit: int64(t.mu.maxRowCells) * cellSize, Refused: t.mu.refusedSets}
 }

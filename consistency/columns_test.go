@@ -119,7 +119,7 @@ func TestColumnSetsAreBounded(t *testing.T) {
 	if deps := rowDeps(table, intSet(1, "one more"), intRow(1)); len(deps) != 1 || deps[0] != &table.Relation(1).Cell {
 		t.Error("a column set too many for one relation isn't a dependency on all of it")
 	}
-	if s := table.ColumnSetStats(); s.Sets != maxColumnSets || s.Refused != 1 || s.Bytes != maxColumnSets*minRowCells*cellSize {
+	if s := table.ColumnSetStats(); s.Sets != maxColumnSets || s.Most != maxColumnSets || s.Refused != 1 || s.Bytes != maxColumnSets*minRowCells*cellSize {
 		t.Errorf("%+v", s)
 	}
 	for oid := uint32(2); table.rowCells(NewColumnSet(oid, []uint32{oid}, []Column{{"id", KindInt}}, math.MaxInt32)) != nil; oid++ {

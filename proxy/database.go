@@ -283,9 +283,11 @@ func (d *Databases) list() []*runningDatabase {
 
 // DatabaseStatus is a database's picture for metrics and health.
 type DatabaseStatus struct {
-	Name    string
-	Feed    feed.Status
-	Catalog bool // a snapshot is there
+	Name string
+	Feed feed.Status
+	// ColumnSets is what it takes to tell rows apart.
+	ColumnSets consistency.ColumnSetStats
+	Catalog    bool // a snapshot is there
 	// CatalogProblem says why the last look at the catalog failed; empty when it didn't.
 	CatalogProblem string
 	// Settling: after ALTER ROLE … SET there may still be connections to replicas that began with the old settings.
@@ -299,6 +301,7 @@ func (d *Databases) Status() []DatabaseStatus {
 		st := DatabaseStatus{Name: r.Name, Catalog: r.watcher.Current() != nil, CatalogProblem: r.watcher.Problem(), Settling: r.unsettled.Load() > 0}
 		if r.feed != nil {
 			st.Feed = r.feed.Status()
+			st.ColumnSets = r.Table.ColumnSetStats()
 		}
 		out = append(out, st)
 	}

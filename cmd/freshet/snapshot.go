@@ -58,7 +58,9 @@ func (i *instance) Snapshot() admin.Snapshot {
 	l1 := i.l1.Stats()
 	s.Tiers = []admin.Tier{{Name: "l1", Hits: hits, Bytes: l1.Bytes, Limit: i.l1.Budget(), Entries: l1.Entries, Evictions: l1.Evicted}}
 	for _, d := range i.databases.Status() {
-		f := admin.Feed{Database: d.Name, Serving: d.Feed.Serving, Lag: d.Feed.Lag, Relations: d.Feed.Covered, Reason: cmp.Or(d.Feed.Reason, d.Feed.Problem)}
+		f := admin.Feed{Database: d.Name, Serving: d.Feed.Serving, Lag: d.Feed.Lag, Relations: d.Feed.Covered, Reason: cmp.Or(d.Feed.Reason, d.Feed.Problem),
+			Commits: d.Feed.Commits, ColumnSets: d.ColumnSets.Sets, ColumnSetsMost: d.ColumnSets.Most,
+			CellBytes: d.ColumnSets.Bytes, CellLimit: d.ColumnSets.Limit, ColumnSetsRefused: d.ColumnSets.Refused}
 		if !d.Feed.Serving {
 			f.Lag = -1
 		}

@@ -25,6 +25,13 @@ var (
 	feedLag       = metric("feed_lag_seconds", "How old the newest change is that the WAL feed is sure to have applied.", "database")
 	feedServing   = metric("feed_serving", "1 while the WAL feed is caught up and answers may come from the cache.", "database")
 	feedRelations = metric("feed_relations", "Relations that the WAL feed covers.", "database")
+	feedCommits   = metric("feed_commits_total", "Commits that the WAL feed has applied.", "database")
+
+	columnSets        = metric("column_sets", "Ways in which cached answers pick rows by the values of columns.", "database")
+	columnSetsMost    = metric("column_sets_relation_max", "The same of the relation that has the most.", "database")
+	columnSetBytes    = metric("column_set_bytes", "Memory of the cells by which such rows are told apart.", "database")
+	columnSetLimit    = metric("column_set_limit_bytes", "Memory that these cells may take.", "database")
+	columnSetsRefused = metric("column_sets_refused_total", "Answers that depend on all rows of a relation because there was no room for more cells.", "database")
 
 	nodeUp          = metric("node_up", "1 while the server answers.", "node", "role")
 	nodeUsed        = metric("node_used", "1 while queries may be sent to the server.", "node")
@@ -108,6 +115,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(feedServing, one(f.Serving), f.Database)
 		gauge(feedRelations, float64(f.Relations), f.Database)
+		counter(feedCommits, f.Commits, f.Database)
+		gauge(columnSets, float64(f.ColumnSets), f.Database)
+		gauge(columnSetsMost, float64(f.ColumnSetsMost), f.Database)
+		gauge(columnSetBytes, float64(f.CellBytes), f.Database)
+		gauge(columnSetLimit, float64(f.CellLimit), f.Database)
+		counter(columnSetsRefused, f.ColumnSetsRefused, f.Database)
 	}
 	for _, n := range s.Nodes {
 		gauge(nodeUp, one(n.Up), n.Name, n.Role)

@@ -69,6 +69,14 @@ type Feed struct {
 	Lag time.Duration
 	// Relations is the number of relations that it covers.
 	Relations int
+	// Commits are those that it has applied.
+	Commits uint64
+	// ColumnSets are the ways in which cached answers pick rows, of all relations and of the one with the most; each has cells.
+	ColumnSets, ColumnSetsMost int
+	// CellBytes is what these cells take, of at most CellLimit.
+	CellBytes, CellLimit int64
+	// ColumnSetsRefused counts answers that had to depend on all rows of a relation because there was no room for more cells.
+	ColumnSetsRefused uint64
 	// Reason says why it isn't serving. If it is serving all the same, it says
 	// what is degraded. Empty: all is well.
 	Reason string
