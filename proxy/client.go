@@ -40,6 +40,9 @@ type client struct {
 	wake    shard.Timer
 	wakes   uint64 // the unit that asked to be woken
 	limit   shard.Timer
+
+	home     *backend.Conn // see client_home.go
+	homeNode *topology.Node
 }
 
 // nodePool is a short cut to the pool's part of this shard.
@@ -61,8 +64,16 @@ func newClient(s *Server, shardIndex int, a *Admitted) *client {
 
 const protocol32 = 3<<16 | 2
 
-// start begins the session, on the loop.
+// start begins the session, on the loop, when there is what it needs.
 func (c *client) start(a *Admitted, db *Database) {
+	if c.srv.cfg.PoolMode == PoolSession {
+		c.findHome(a, db)
+		return
+	}
+	c.begin(a, db)
+}
+
+func (c *client) begin(a *Admitted, db *Database) {
 	s := c.srv
 	session, err := NewSession(c, s.cfg.Shared, s.locals[c.shard], db, a.User, a.Params, slices.Concat(a.Welcome, a.Unreported))
 	if err != nil {
@@ -70,11 +81,11 @@ func (c *client) start(a *Admitted, db *Database) {
 		if !ok {
 			e = wire.Errorf("XX000", "%s", err)
 		}
-		go refuse(a.Conn, e.WithSeverity("FATAL"))
-		s.gone(c)
+		c.leaveHome()
+		c.turnAway(a, e.WithSeverity("FATAL"))
 		return
 	}
-	c.session = session
+	c.session, session.home = session, c.home
 	conn, err := c.loop.Adopt(a.Conn, c, a.Leftover)
 	if err != nil {
 		s.log.Warn("taking over a client failed", "error", err)
@@ -86,11 +97,11 @@ func (c *client) start(a *Admitted, db *Database) {
 	c.limit.Init(c.loop, func() { c.do(c.session.Expired) })
 	c.wake.Init(c.loop, func() { c.do(func() { c.session.Woken(c.wakes) }) })
 	s.mu.Lock()
-	for {
+	if c.home != nil {
+		c.pid = c.home.PID()
+	}
+	for s.mu.sessions[c.pid] != nil || c.pid == 0 {
 		c.pid = s.nextPID.Add(1)
-		if _, taken := s.mu.sessions[c.pid]; c.pid != 0 && !taken {
-			break
-		}
 	}
 	s.mu.sessions[c.pid] = c
 	session.pid = c.pid
@@ -181,6 +192,9 @@ func (c *client) CloseClient() {
 }
 
 func (c *client) Acquire(s *Session, n *topology.Node) *backend.Conn {
+	if sc, ok := c.lendHome(s, n); ok {
+		return sc
+	}
 	l := c.localPool(n)
 	if s.wantsOwned() {
 		if sc := l.AcquireOwned(s, s.seqVersion); sc != nil {
@@ -316,6 +330,7 @@ func (c *client) Ended(*Session) {
 		c.ended = true
 		c.StopAwaiting(nil)
 		c.limit.Stop()
+		c.leaveHome()
 		c.srv.gone(c)
 	}
 }

@@ -31,6 +31,7 @@ type Config struct {
 	MaxClients        int
 	PoolSize          int
 	PoolWait          time.Duration
+	PoolMode          PoolMode // default PoolTransaction
 	ConnectTimeout    time.Duration
 	ServerLifetime    time.Duration
 	ServerIdleTimeout time.Duration
@@ -252,6 +253,9 @@ func (s *Server) admit(conn net.Conn) {
 	}
 	db := s.cfg.Databases.Get(a.Database)
 	s.cfg.Databases.AwaitCatalog(ctx, db)
+	if s.cfg.PoolMode == PoolSession {
+		s.awaitPrimary(ctx)
+	}
 	handed = true
 	s.start(a, db)
 }

@@ -149,7 +149,8 @@ type Session struct {
 	checkDue     bool // it may be gone: the server is to be asked at the next quiet moment
 	stillBound   bool // what the server has said
 
-	bound string // why the session keeps its server connection; "": it doesn't
+	home  *backend.Conn // with --pool-mode session, the client's own, see client_home.go; nil: none
+	bound string        // why the session keeps its server connection; "": it doesn't
 
 	ddl       ddlWindow // see session_ddl.go
 	ddlTicket uint64    // of the last Judge of all windows
@@ -600,6 +601,10 @@ func (s *Session) begin() {
 	*u = unit{buf: buf[:0], steps: steps[:0], effects: effects[:0], key: key[:0], number: number + 1, settings: s.set}
 	s.cancelled = false
 	s.limitAnew = true
+	if s.home != nil && s.bound == "" && !s.home.Current() {
+		// As in Postgres it goes on by the old ones, of which plans and cache don't know.
+		s.bind("the defaults of its role or database have changed")
+	}
 }
 
 // hold keeps the unit's bytes beyond the event.
@@ -668,7 +673,9 @@ func (s *Session) fatal(err *wire.Error) {
 	if s.phase == phaseEnded {
 		return
 	}
-	s.env.ToClient(err.AppendTo(nil))
+	if s.body == 0 || !s.passing { // else it would be taken for a part of a row
+		s.env.ToClient(err.AppendTo(nil))
+	}
 	s.ClientClosed(nil)
 	s.env.CloseClient()
 }

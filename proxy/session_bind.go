@@ -9,13 +9,22 @@ import (
 // assumed. The first reason stays.
 func (s *Session) bind(why string) {
 	s.boundLasting = s.boundLasting || why != boundByDDL
+	s.spoilHome()
 	s.bindTo(why)
 }
 
 // bindBy does so for what a statement leaves behind.
 func (s *Session) bindBy(p *router.Plan) {
 	s.boundLasting = s.boundLasting || p.Lasting
+	s.spoilHome()
 	s.bindTo(p.Binds)
+}
+
+// spoilHome notes that DISCARD ALL, by which a client's own server connection is made fit for others, may not undo everything.
+func (s *Session) spoilHome() {
+	if s.home != nil && s.boundLasting {
+		s.home.Spoil()
+	}
 }
 
 func (s *Session) bindTo(why string) {

@@ -188,7 +188,7 @@ func (s *Session) mayRetry(code []byte) bool {
 	}
 	switch string(code) {
 	case "57P01", "57P02", "57P03": // shutting down, crashed, starting
-		return true
+		return !s.conn.Kept()
 	case "40001", "25006", "40P01", "55P03": // on a replica: a conflict with recovery, a write after all
 		return s.node.Role() == topology.Replica
 	case "0A000": // "cached plan must not change result type": prepared before a change that this client knows of
@@ -213,6 +213,10 @@ func (s *Session) finish(leftover bool) {
 		s.end()
 		return
 	}
+	if s.cancelling > 0 && s.inBody == 0 && !leftover && (c.Kept() || tx != wire.TxIdle && !u.leaves || s.bound != "") {
+		s.phase = phaseCancelling // finish is called again by CancelOver
+		return
+	}
 	if u.retrying {
 		u.retrying = false
 		s.drop()
@@ -234,16 +238,17 @@ func (s *Session) finish(leftover bool) {
 			s.serverBroken("the end of a COPY before its data was over")
 			return
 		}
-		if s.cancelling > 0 {
-			s.phase = phaseCancelling
-			return
-		}
 		if !leftover && s.checkBound() {
 			return
 		}
 	default:
 		s.drop()
-		if leftover || s.inBody > 0 || tx != wire.TxIdle || u.unsettled || u.doubtful {
+		doubtful := u.unsettled || u.doubtful
+		if doubtful && c.Kept() {
+			c.Spoil() // it stays the client's
+			doubtful = false
+		}
+		if leftover || s.inBody > 0 || tx != wire.TxIdle || doubtful {
 			s.inBodyDropped = s.inBody > 0
 			c.Discard()
 		} else {
@@ -384,8 +389,9 @@ func (s *Session) ServerClosed(err error) {
 	if s.conn.Reused() && u.stale < maxStale {
 		u.stale++ // it may have been dead for long; only another can tell
 	}
-	again := u.attempts-u.stale < maxAttempts && !s.cancelled
-	retry := u.retrying || u.read && !u.sent && s.phase == phaseRunning && again || s.phase == phaseSettling && again
+	kept := s.conn.Kept()
+	again := u.attempts-u.stale < maxAttempts && !s.cancelled && !kept
+	retry := u.retrying && !kept || u.read && !u.sent && s.phase == phaseRunning && again || s.phase == phaseSettling && again
 	whole := s.body == 0 || !s.passing
 	if !retry {
 		s.loseFlight()
@@ -416,7 +422,7 @@ func (s *Session) ServerClosed(err error) {
 		s.serverLostFor(nil) // the server has said why
 		return
 	}
-	if u.read && whole && s.phase == phaseRunning && !s.cancelled {
+	if u.read && whole && s.phase == phaseRunning && !s.cancelled && !kept {
 		// Nothing of the session was on that connection.
 		s.fail(wire.Errorf("40001", "the connection to %s was lost while the answer was coming", node.Addr()).WithHint("Run the query again."))
 		s.pump()
@@ -437,6 +443,23 @@ func (s *Session) serverLostFor(err *wire.Error) {
 	}
 	s.ClientClosed(nil)
 	s.env.CloseClient()
+}
+
+// HomeLost says that the client's own server connection is gone while nothing was asked of it; msg is what the server has said, if anything.
+func (s *Session) HomeLost(msg []byte) {
+	switch {
+	case s.phase == phaseEnded:
+		return
+	case s.phase == phaseOrphan:
+		s.end()
+		return
+	case s.body > 0 && s.passing: // a message would be taken for a part of a row
+	case msg == nil:
+		s.env.ToClient(wire.Fatal("08006", "the client's server connection was lost").AppendTo(nil))
+	default:
+		s.env.ToClient(msg)
+	}
+	s.serverLostFor(nil)
 }
 
 // ClientClosed says that the client is gone: nothing is sent to it any more.

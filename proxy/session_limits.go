@@ -175,8 +175,9 @@ func (s *Session) CancelOver() {
 	if s.cancelling > 0 {
 		return
 	}
-	if s.phase == phaseCancelling && !s.checkBound() {
-		s.idle()
+	if s.phase == phaseCancelling {
+		s.finish(false)
+		return
 	}
 	s.pump()
 }

@@ -117,7 +117,7 @@ func (s *Session) settleOver() {
 	u := &s.unit
 	err := s.settleError
 	s.settleFailed, s.settleError = false, nil
-	tx := s.serverTx
+	tx, kept := s.serverTx, s.conn != nil && s.conn.Kept()
 	s.discard()
 	if s.phase == phaseOrphan {
 		s.end()
@@ -129,7 +129,7 @@ func (s *Session) settleOver() {
 		err = wire.Errorf("XX000", "the session's settings couldn't be made on the server connection")
 	}
 	switch {
-	case tx != wire.TxIdle:
+	case tx != wire.TxIdle || kept:
 		s.serverLostFor(err.WithSeverity("FATAL"))
 		return
 	case err.Code == "57014" && !s.cancelled && u.attempts < maxAttempts:

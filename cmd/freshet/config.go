@@ -39,6 +39,8 @@ type ServeConfig struct {
 	PoolWait              time.Duration `default:"5s" placeholder:"TIME" help:"How long a query waits for a server connection; then SQLSTATE 53300. Default: ${default}."`
 	MaxPreparedStatements int           `default:"1000" placeholder:"N" help:"Prepared statements kept on one server connection; beyond it, the one that wasn't used for longest is closed. Default: ${default}."`
 
+	PoolMode string `default:"transaction" placeholder:"MODE" help:"How long a client has a server connection: transaction, or session (one on the primary as long as it is connected, and known to it by the server's process id). Default: ${default}."`
+
 	QueryTimeout           time.Duration `default:"0" placeholder:"TIME" help:"A query that takes longer, waiting included, is cancelled: SQLSTATE 57014; 0: none. Default: ${default}."`
 	IdleTransactionTimeout time.Duration `default:"0" placeholder:"TIME" help:"A client that does nothing for this long in a transaction is disconnected: SQLSTATE 25P03; 0: none. Default: ${default}."`
 	ClientIdleTimeout      time.Duration `default:"0" placeholder:"TIME" help:"The same outside of a transaction: SQLSTATE 57P05; 0: none. Default: ${default}."`

@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 	want := ServeConfig{
 		Listen: []string{"127.0.0.1:6432"}, HTTP: "127.0.0.1:6480",
 		AuthType: "scram-sha-256", MaxClients: 10000, TLSMode: "off", Consistency: "session",
-		PoolSize: 20, PoolWait: 5 * time.Second, MaxPreparedStatements: 1000, ConnectTimeout: 5 * time.Second,
+		PoolSize: 20, PoolWait: 5 * time.Second, PoolMode: "transaction", MaxPreparedStatements: 1000, ConnectTimeout: 5 * time.Second,
 		ServerLifetime: time.Hour, ServerIdleTimeout: 10 * time.Minute,
 		RYWWindow: 10 * time.Second, RYWRelease: "caught-up", MaxStaleness: 2 * time.Second, Balance: "least-outstanding",
 		Cache: "auto", L1Size: 256 << 20, CacheMaxEntry: 1 << 20, Publication: "freshet",
@@ -87,7 +87,7 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 	other := map[string]string{ // a value that isn't the default
 		"listen": "127.0.0.1:7001", "http": ":7002", "primary": testURL, "replica": "postgres://svc@db2/app",
 		"auth-type": "trust", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "max-prepared-statements": "9", "connect-timeout": "8ms",
-		"query-timeout": "1s", "idle-transaction-timeout": "2s", "client-idle-timeout": "3s",
+		"pool-mode": "session", "query-timeout": "1s", "idle-transaction-timeout": "2s", "client-idle-timeout": "3s",
 		"server-lifetime": "2h", "server-idle-timeout": "3h", "consistency": "strong", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
 		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "slot": "s", "publication": "p",
 		"unix-socket-dir": "/d", "auth-file": "f", "tls-mode": "allow", "tls-cert": "c", "tls-key": "k", "tls-client-ca": "a",
@@ -237,6 +237,7 @@ func TestValidate(t *testing.T) {
 		{func(c *ServeConfig) { c.PoolWait = 0 }, "--pool-wait: 0s isn't possible: it has to be more than 0"},
 		{func(c *ServeConfig) { c.MaxPreparedStatements = 0 }, "--max-prepared-statements: 0 is too little: at least 1"},
 		{func(c *ServeConfig) { c.ConnectTimeout = -1 }, "--connect-timeout: -1ns isn't possible"},
+		{func(c *ServeConfig) { c.PoolMode = "statement" }, `--pool-mode: "statement" isn't one of transaction and session`},
 		{func(c *ServeConfig) { c.QueryTimeout = -1 }, "--query-timeout: -1ns isn't possible: 0 or more"},
 		{func(c *ServeConfig) { c.IdleTransactionTimeout = -1 }, "--idle-transaction-timeout: "},
 		{func(c *ServeConfig) { c.ClientIdleTimeout = -1 }, "--client-idle-timeout: "},

@@ -51,6 +51,7 @@ func (c ServeConfig) Validate() error {
 	v.atLeast("max-clients", c.MaxClients, 1)
 	v.atLeast("pool-size", c.PoolSize, 1)
 	v.positive("pool-wait", c.PoolWait)
+	v.oneOf("pool-mode", c.PoolMode, "transaction", "session")
 	v.atLeast("max-prepared-statements", c.MaxPreparedStatements, 1)
 	v.notNegative("query-timeout", c.QueryTimeout)
 	v.notNegative("idle-transaction-timeout", c.IdleTransactionTimeout)

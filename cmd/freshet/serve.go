@@ -145,7 +145,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		Shards:    cfg.Shards,
 		Shared:    shared,
 		Databases: i.databases, Clock: i.clock, Visible: i.visible, Admitter: i.admitter, Topology: i.topo,
-		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, ConnectTimeout: cfg.ConnectTimeout,
+		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, PoolMode: proxy.PoolMode(cfg.PoolMode), ConnectTimeout: cfg.ConnectTimeout,
 		ServerLifetime: cfg.ServerLifetime, ServerIdleTimeout: cfg.ServerIdleTimeout, Logger: log,
 	})
 	if err != nil {

@@ -67,6 +67,8 @@ type Conn struct {
 	closed   bool
 	cancels  int  // cancel requests on their way to the server
 	parked   bool // released, but waiting for cancels to be over
+	keeper   Borrower
+	spoilt   bool // see keep.go
 }
 
 // NewConn makes a connection over a transport that is already logged in. For tests and simulations;

@@ -253,6 +253,10 @@ func (l *Local) putIdle(c *Conn) {
 // Release gives c back in a known, clean state: the server has said ReadyForQuery, outside of a
 // transaction, and nothing is on its way. On the connection's loop.
 func (c *Conn) Release() {
+	if c.keeper != nil {
+		c.owner = c.keeper
+		return
+	}
 	c.owner = nil
 	c.reused = true
 	if c.closed {
