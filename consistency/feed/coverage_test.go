@@ -327,3 +327,21 @@ func TestAStandbyIsNotFollowed(t *testing.T) {
 	f.start(Config{PrimaryURL: func() (string, error) { return f.c.Replicas()[0].URL(f.db), nil }})
 	f.until("it is said", func() bool { return strings.Contains(f.feed.Status().Reason, "standby") })
 }
+
+// The application may hold a table locked for long (DDL, a migration): the look at what is published neither waits for it, nor has others
+// wait behind it.
+func TestTheLookAtThePublicationTakesNoLocks(t *testing.T) {
+	f := newFixture(t, tables("a", "later")+
+		"CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (9)")
+	other := f.connect(f.c.Primary())
+	f.execOn(other, "BEGIN; LOCK TABLE m IN ACCESS EXCLUSIVE MODE")
+	f.exec("ALTER PUBLICATION freshet DROP TABLE later")
+	f.until("it is seen that a table isn't published any more", func() bool {
+		s := f.feed.Status()
+		return s.State == Streaming && s.Serving && s.Published == 3 && !f.cell("later").Covered()
+	})
+	if !f.cell("m").Covered() || !f.cell("m1").Covered() {
+		t.Error("what is locked isn't covered any more")
+	}
+	f.execOn(other, "COMMIT")
+}

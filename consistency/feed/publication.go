@@ -19,14 +19,20 @@ type publication struct {
 // views aren't in any publication; they are listed while there is the event trigger that tells of REFRESH. (A REFRESH that began
 // before the trigger was there, and waits for a lock, goes unseen by it; it would have to outlast freshet setup.)
 //
+// It takes no lock on a table, as pg_partition_tree() would: it would wait for the application's DDL, and others behind it for us.
+//
 // %FILTERS%, %COLUMNS% and %SCHEMAS% are what version 15 has added.
 const publicationSQL = `
-WITH p AS (SELECT *, xmin FROM pg_publication WHERE pubname = $1),
+WITH RECURSIVE p AS (SELECT *, xmin FROM pg_publication WHERE pubname = $1),
 events AS (
 	SELECT string_agg(concat_ws('.', e.oid, e.xmin, f.oid, f.xmin), ',' ORDER BY e.oid) AS identity
 	FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid
 	WHERE e.evtevent = 'ddl_command_end' AND e.evtenabled = 'A' AND e.evttags IS NULL AND f.prosrc = $2
 	HAVING count(*) > 0),
+tree AS (
+	SELECT oid AS root, oid AS relid FROM pg_class WHERE relkind = 'p' AND relpersistence = 'p'
+	UNION ALL
+	SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid),
 listed AS (
 	SELECT DISTINCT ON (c.oid) c.oid, n.nspname, c.relname,
 		concat_ws(' ', p.oid, p.xmin, c.relnamespace, c.relpersistence,
@@ -53,11 +59,12 @@ listed AS (
 SELECT oid, nspname::text, relname::text, identity, reason FROM listed
 UNION ALL
 SELECT c.oid, n.nspname::text, c.relname::text,
-	(SELECT concat('tree ', md5(string_agg(concat(l.relid::oid, '.', i.xmin), ',' ORDER BY l.relid)))
-		FROM pg_partition_tree(c.oid) l LEFT JOIN pg_inherits i ON i.inhrelid = l.relid), ''
+	(SELECT concat('tree ', md5(string_agg(concat(t.relid, '.', i.xmin), ',' ORDER BY t.relid)))
+		FROM tree t LEFT JOIN pg_inherits i ON i.inhrelid = t.relid WHERE t.root = c.oid), ''
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'p' AND c.relpersistence = 'p' AND EXISTS (SELECT FROM p)
-	AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) l WHERE l.isleaf AND l.relid NOT IN (SELECT oid FROM listed WHERE reason = ''))
+	AND NOT EXISTS (SELECT FROM tree t JOIN pg_class l ON l.oid = t.relid
+		WHERE t.root = c.oid AND l.relkind <> 'p' AND l.oid NOT IN (SELECT oid FROM listed WHERE reason = ''))
 	AND c.oid NOT IN (SELECT oid FROM listed)
 UNION ALL
 SELECT c.oid, n.nspname::text, c.relname::text, concat_ws(' ', 'refresh', c.relnamespace, c.relpersistence, e.identity), ''
