@@ -49,7 +49,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		fmt.Fprint(stderr, "usage: regress [flags] [test …]\nWithout tests: the suites' full parallel schedules.\n")
 		f.PrintDefaults()
 	}
-	suites := f.String("suites", "regress", "which: regress, isolation")
+	suites := f.String("suites", "regress,isolation", "which: regress, isolation")
 	sides := f.String("sides", direct+","+through, "which; a comparison needs both")
 	flags := f.String("flags", "", "more flags of freshet serve, with spaces between them")
 	f.StringVar(&o.freshet, "freshet", "bin/freshet", "Freshet")

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,16 +25,16 @@ type suite struct {
 	program  string // its driver, in the server's pgxs folder
 	schedule string
 	flags    []string
+	database string   // where the tests run
+	freshet  []string // flags of freshet serve
 }
 
 var theSuites = map[string]suite{
-	"regress": {program: "regress/pg_regress", schedule: "parallel_schedule", flags: []string{"--max-concurrent-tests=20"}},
-	// A session of it is one server process, by whose pid locks are looked up.
-	"isolation": {program: "isolation/pg_isolation_regress", schedule: "isolation_schedule"},
+	"regress": {program: "regress/pg_regress", schedule: "parallel_schedule", flags: []string{"--max-concurrent-tests=20"}, database: "regression"},
+	// A session of it is one server process, by whose pid locks are looked up. One test names the database.
+	"isolation": {program: "isolation/pg_isolation_regress", schedule: "isolation_schedule", database: "isolation_regression",
+		freshet: []string{"--pool-mode", "session", "--pool-size", "30"}},
 }
-
-// database is where the tests run.
-const database = "regression"
 
 // outcome is what one suite said on one side.
 type outcome struct {
@@ -75,7 +76,7 @@ func runSide(ctx context.Context, o options, name, side string, say func(string,
 		// Tests make roles and connect as them, without passwords.
 		Cluster: cluster.Options{Replicas: o.replicas, HBA: []string{"host all all 127.0.0.1/32 trust"}},
 		Freshet: freshet,
-		Flags:   append([]string{"--auth-type", "trust"}, o.flags...),
+		Flags:   slices.Concat([]string{"--auth-type", "trust"}, theSuites[name].freshet, o.flags),
 	})
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func (s *sideRun) prepare(ctx context.Context, src *sources) error {
 	if err := copyTree(src.library(), filepath.Join(s.dir, "lib"), s.uid, s.gid); err != nil {
 		return err
 	}
-	primary := s.rig.Cluster.Primary()
+	primary, database := s.rig.Cluster.Primary(), s.suite.database
 	for _, sql := range []string{
 		"CREATE DATABASE " + database + " TEMPLATE template0",
 		"ALTER DATABASE " + database + " SET lc_messages TO 'C'",
@@ -174,7 +175,7 @@ func (s *sideRun) run(ctx context.Context, src *sources) (*outcome, error) {
 	}
 	args := []string{
 		"--inputdir=" + s.dir, "--outputdir=" + s.dir, "--dlpath=" + filepath.Join(s.dir, "lib"), "--bindir=" + filepath.Dir(psql),
-		"--host=" + s.host, "--port=" + strconv.Itoa(s.port), "--user=" + cluster.Superuser, "--dbname=" + database, "--use-existing",
+		"--host=" + s.host, "--port=" + strconv.Itoa(s.port), "--user=" + cluster.Superuser, "--dbname=" + s.suite.database, "--use-existing",
 	}
 	args = append(args, s.suite.flags...)
 	if len(s.tests) == 0 {
