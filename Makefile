@@ -12,13 +12,15 @@ FUZZTIME ?= 30s
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-deps: ## install what is missing: Postgres, Redis, a C compiler
-	@.ci/deps
+deps: ## install what is missing: Postgres, Redis, a C compiler; for tests also Postgres 17 and 18
+	@GO=$(GO) .ci/deps
 
 build: ## build bin/freshet
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/freshet ./cmd/freshet
 
-demo: deps build ## see it work: servers, Freshet before them, a comparison (ARGS='--for 30s')
+demo: ## see it work: servers, Freshet before them, a comparison (ARGS='--for 30s')
+	@.ci/deps --demo
+	@$(MAKE) --no-print-directory build
 	bin/freshet demo $(ARGS)
 
 test: deps ## all tests, against real Postgres and Redis servers
@@ -60,4 +62,4 @@ ci: ## what has to hold before a change goes in
 	@.ci/run
 
 clean: ## remove what was built, and what tests have cached
-	rm -rf bin "$${XDG_CACHE_HOME:-$$HOME/.cache}/freshet" "$$HOME/Library/Caches/freshet"
+	rm -rf bin /var/cache/freshet "$${XDG_CACHE_HOME:-$$HOME/.cache}/freshet" "$$HOME/Library/Caches/freshet"

@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"bench/compare":    {"bench/cluster"},
 	"bench/regress":    {"bench/cluster", "bench/rig"},
 	"bench/rig":        {"bench/cluster"},
+	"bench/servers":    {"bench/cluster"},
 	// The only one that isn't from outside: what a proxy without logic costs.
 	"bench/floor": {"proxy/shard", "proxy/wire"},
 }

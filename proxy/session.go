@@ -295,6 +295,7 @@ type expect struct {
 	prepared  uint64       // exParse: the number of what will then be prepared on the server
 	st        *statement   // exParse, exLocal: the statement
 	name      string       // … and what the client calls it
+	nameHash  uint64       // exBind: of what the client calls the statement
 	evicts    uint64       // exClose: the number of the statement that is then not prepared on the server any more
 	registers bool         // … from then on
 	closes    bool         // exLocal: the client closes the statement name

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"hash/maphash"
 	"strings"
 
 	"github.com/freshet/freshet/proxy/wire"
@@ -154,11 +155,11 @@ func (s *Session) withClientNames(ex *expect, msg []byte) []byte {
 	rename := func(server, client string) {
 		e.Message = strings.ReplaceAll(e.Message, `"`+server+`"`, `"`+client+`"`)
 	}
-	if u := &s.unit; ex.kind == exBind && !u.streaming && ex.step >= 0 && ex.step < len(u.steps) && u.steps[ex.step].end <= len(u.buf) {
-		if st := u.steps[ex.step]; st.typ == wire.MsgBind && st.st != nil {
-			b, err := wire.DecodeBind(wire.Body(u.buf[st.off:st.end]))
-			if err == nil {
-				rename(st.st.name, string(b.Statement))
+	// Several of the client's names may be one statement; a Bind says which it meant.
+	if ex.kind == exBind {
+		for name, st := range s.named {
+			if maphash.String(nameSeed, name) == ex.nameHash {
+				rename(st.name, name)
 			}
 		}
 	}
@@ -172,6 +173,11 @@ func (s *Session) withClientNames(ex *expect, msg []byte) []byte {
 	}
 	return e.AppendTo(nil)
 }
+
+var nameSeed = maphash.MakeSeed()
+
+// hashOfName stands for a name where the message that it is in won't be kept.
+func hashOfName(name []byte) uint64 { return maphash.Bytes(nameSeed, name) }
 
 // skipToSync drops what the server won't answer after an error: everything up to the next Sync.
 func (s *Session) skipToSync() {

@@ -79,7 +79,7 @@ func (s *Session) largeBind(p []byte) int {
 	out = append(append(out, portal...), 0)
 	out = append(append(out, st.name...), 0)
 	s.local.out = append(out, rest...)
-	s.expect(expect{kind: exBind, step: -1})
+	s.expect(expect{kind: exBind, step: -1, nameHash: hashOfName(name)})
 	s.conn.Write(s.local.out)
 	s.inBody, s.inBodyDropped = n-len(p), false
 	return len(p)

@@ -416,7 +416,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		default:
 			out = s.ensurePrepared(c, st.st, out)
 			out, _ = wire.AppendBindAs(out, b, b.Portal, []byte(st.st.name))
-			s.expect(expect{kind: exBind, step: s.stepNow})
+			s.expect(expect{kind: exBind, step: s.stepNow, nameHash: hashOfName(b.Statement)})
 			s.setPortalArgs(b, st.plan)
 		}
 		if len(b.Portal) == 0 {

@@ -1,6 +1,6 @@
 package router_test
 
-// reviewedOverloads are the stable functions of the server (up to version 15, where the test was written) that the
+// reviewedOverloads are the stable functions of the server (versions 15, 17 and 18; not each of them has all) that the
 // planner lets into cached answers. Each was looked at in the source of Postgres for what it depends on.
 const reviewedOverloads = `
 	anytextcat(anynonarray,text) array_to_json(anyarray) array_to_json(anyarray,bool)
@@ -60,4 +60,8 @@ const reviewedOverloads = `
 	ts_headline(json,tsquery) ts_headline(json,tsquery,text) ts_headline(jsonb,tsquery)
 	ts_headline(jsonb,tsquery,text) ts_headline(text,tsquery) ts_headline(text,tsquery,text)
 	ts_match_tq(text,tsquery) ts_match_tt(text,text) websearch_to_tsquery(text) xml(text) xml_is_well_formed(text)
+	date_add(timestamptz,interval) date_subtract(timestamptz,interval) json_agg_strict(anyelement)
+	json_object_agg_strict(any,any) json_object_agg_unique(any,any) json_object_agg_unique_strict(any,any)
+	jsonb_agg_strict(anyelement) jsonb_object_agg_strict(any,any) jsonb_object_agg_unique(any,any)
+	jsonb_object_agg_unique_strict(any,any)
 `

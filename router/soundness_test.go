@@ -124,14 +124,14 @@ func TestNoOverloadSlipsOntoTheListOfCacheableFunctions(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s(%s)", f.Name, strings.Join(args, ",")))
 		}
 	}
-	slices.Sort(got)
-	if reviewed := strings.Fields(reviewedOverloads); !slices.Equal(got, reviewed) {
-		for _, f := range got {
-			if !slices.Contains(reviewed, f) {
-				t.Errorf("%s is cacheable and wasn't reviewed", f)
-			}
+	if len(got) == 0 {
+		t.Error("there are none")
+	}
+	reviewed := strings.Fields(reviewedOverloads)
+	for _, f := range got {
+		if !slices.Contains(reviewed, f) {
+			t.Errorf("%s is cacheable and wasn't reviewed", f)
 		}
-		t.Logf("all: %s", strings.Join(got, " "))
 	}
 }
 

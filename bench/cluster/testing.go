@@ -2,9 +2,12 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // TB is the part of testing.TB that is needed. (Programs that aren't tests use
@@ -141,9 +144,21 @@ func (c *Cluster) NewDatabase(t TB) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := c.Primary().ExecIn(ctx, "postgres", "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		drop := func() error { return c.Primary().ExecIn(ctx, "postgres", "DROP DATABASE "+name+" WITH (FORCE)") }
+		err := drop()
+		// FORCE doesn't reach who follows the WAL.
+		for tries := 0; tries < 20 && inUse(err); tries++ {
+			_ = c.Primary().ExecIn(ctx, "postgres", "SELECT pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots WHERE database = '"+name+"' AND active")
+			err = drop()
+		}
+		if err != nil {
 			t.Logf("%v", err)
 		}
 	})
 	return name
+}
+
+func inUse(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "55006"
 }
