@@ -6,7 +6,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 30s
 
 # Whether a file is up to date is for go to know.
-.PHONY: help deps build demo test race regress clients bench microbench lint fuzz check break ci clean
+.PHONY: help deps build demo test race regress clients bench hits microbench lint fuzz check break ci clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,6 +42,9 @@ bench: ## Freshet beside Postgres and PgBouncer, into docs/ (ARGS='--rounds 1 --
 	@$(MAKE) --no-print-directory build
 	$(GO) build -trimpath -o bin/ ./bench/floor ./bench/compare
 	bin/compare $(ARGS)
+
+hits: deps build ## how much is read from the cache while the same rows are written (ARGS='--rows 100000 --for 5s')
+	bin/freshet bench hits $(ARGS)
 
 microbench: ## Go's benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -90,6 +90,14 @@ const (
 	rowCellsIdle   = 10 * int64(time.Minute) // after which a column set makes room for another
 )
 
+// LimitRowCells bounds the memory of the cells of all column sets; 0: there are none, and every answer depends on whole relations. Without
+// it the bound is 64 MiB. To be called before the table is used.
+func (t *Table) LimitRowCells(bytes int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.maxRowCells = int(bytes / cellSize)
+}
+
 // rowCellsFor is how many cells suit so many rows: some more than there are rows, up to a limit.
 func rowCellsFor(rows int64) int {
 	if rows < 0 {

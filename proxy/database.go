@@ -28,6 +28,7 @@ type DatabasesConfig struct {
 	NoFeed      bool   // --cache=off: neither feed nor cache
 	Ring        int    // commits that a version table remembers; 0: 1<<16
 	Plans       int    // plans that are remembered for each database; 0: 10,000
+	RowCells    int64  // bytes for each database to tell rows apart by; 0: 64 MiB; negative: none
 	// ReplayGrace is how long a replica may take to know of what the primary does, before it is taken out of rotation (--ryw-window); 0: 10 s.
 	ReplayGrace time.Duration
 	Logger      *slog.Logger
@@ -81,6 +82,9 @@ func (d *Databases) Get(name string) *Database {
 	r := &runningDatabase{}
 	r.Name = name
 	r.Table = consistency.NewTable(d.cfg.Ring)
+	if d.cfg.RowCells != 0 {
+		r.Table.LimitRowCells(max(0, d.cfg.RowCells))
+	}
 	r.Plans = router.NewPlanCache(d.cfg.Plans)
 	log := d.cfg.Logger.With("database", name)
 	r.watcher = catalog.NewWatcher(catalog.WatcherConfig{

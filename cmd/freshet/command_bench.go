@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/freshet/freshet/bench/check"
+	"github.com/freshet/freshet/bench/hits"
 )
 
 type benchCommand struct {
+	Hits        hitsCommand        `cmd:"" help:"How much is read from the cache while the same rows are written: with cells for rows, and for tables only."`
 	Consistency consistencyCommand `cmd:"" help:"Try to catch Freshet lying: clients write and read through it and past it, while servers lag, stall, fail."`
 }
 
@@ -31,6 +33,49 @@ type consistencyCommand struct {
 	MaxStaleness time.Duration `default:"2s" placeholder:"TIME" help:"As in serve. Default: ${default}."`
 	Allow        []string      `hidden:"" help:"Rules whose violations are counted only."`
 	Violations   int           `default:"1" placeholder:"N" help:"After so many it is over. Default: ${default}."`
+}
+
+type hitsCommand struct {
+	Rows      int           `default:"1000000" placeholder:"N" help:"Rows of the table. Default: ${default}."`
+	Clients   int           `default:"16" placeholder:"N" help:"Clients. Default: ${default}."`
+	Writes    float64       `default:"0.05" placeholder:"SHARE" help:"Share of writes. Default: ${default}."`
+	OwnWrites bool          `help:"The sessions that write are those that read: what they read next may have to wait for their own write, or come from the primary."`
+	Zipf      float64       `default:"0.99" placeholder:"S" help:"How unequally popular the rows are, for reads and writes alike; 0: equally. Default: ${default}."`
+	For       time.Duration `default:"20s" placeholder:"TIME" help:"How long is measured, twice. Default: ${default}."`
+	Replicas  int           `default:"1" placeholder:"N" help:"Streaming replicas. Default: ${default}."`
+	Level     string        `default:"session" enum:"eventual,session,strong" placeholder:"LEVEL" help:"eventual, session or strong. Default: ${default}."`
+	L1Size    string        `name:"l1-size" default:"1GiB" placeholder:"SIZE" help:"As in serve. Default: ${default}."`
+}
+
+// Run measures and prints.
+func (c *hitsCommand) Run(env *environment) error {
+	v := validation{}
+	v.atLeast("rows", c.Rows, 1)
+	v.atLeast("clients", c.Clients, 1)
+	if !(c.Writes >= 0 && c.Writes <= 1) {
+		v.add("--writes: %v is out of range: from 0 to 1", c.Writes)
+	}
+	if !(c.Zipf >= 0 && c.Zipf <= 10) {
+		v.add("--zipf: %v is out of range: from 0 to 10", c.Zipf)
+	}
+	if c.For < time.Second {
+		v.add("--for: %v is too little: at least 1s", c.For)
+	}
+	if c.Replicas < 0 || c.Replicas > 16 {
+		v.add("--replicas: %d is out of range: from 0 to 16", c.Replicas)
+	}
+	if err := errors.Join(v.wrong...); err != nil {
+		return usageError{err}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	_, _, err = hits.Run(ctx, hits.Config{Freshet: self, Rows: c.Rows, Clients: c.Clients, Writes: c.Writes, Own: c.OwnWrites, Zipf: c.Zipf, For: c.For,
+		Replicas: c.Replicas, Level: c.Level, L1: c.L1Size, Out: env.stdout})
+	return err
 }
 
 // Run runs the check and prints what it has found.

@@ -58,6 +58,7 @@ type ServeConfig struct {
 	Cache         string `default:"auto" placeholder:"MODE" help:"auto: whatever is proven safe, kept right by the WAL; off. Default: ${default}."`
 	L1Size        Size   `name:"l1-size" default:"256MiB" placeholder:"SIZE" help:"Memory for cached answers, everything counted. Default: ${default}."`
 	CacheMaxEntry Size   `default:"1MiB" placeholder:"SIZE" help:"Larger answers aren't cached. Default: ${default}."`
+	RowCells      Size   `default:"64MiB" placeholder:"SIZE" help:"Memory for each database to tell by which rows a write makes which answers stale; 0: by whole tables. Default: ${default}."`
 	Slot          string `placeholder:"NAME" help:"Permanent replication slot of the WAL feed. Default: a temporary one."`
 	Publication   string `default:"freshet" placeholder:"NAME" help:"Publication that the WAL feed reads; 'freshet setup' makes it. Default: ${default}."`
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -108,7 +109,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 	i.visible = consistency.NewClock(i.topo.ConfirmVisible, time.Second)
 	i.databases = proxy.NewDatabases(proxy.DatabasesConfig{
 		Topology: i.topo, Clock: i.clock, Publication: cfg.Publication, Slot: cfg.Slot,
-		NoFeed: cfg.Cache == "off", ReplayGrace: cfg.RYWWindow, Logger: log,
+		NoFeed: cfg.Cache == "off", ReplayGrace: cfg.RYWWindow, RowCells: cmp.Or(int64(cfg.RowCells), -1), Logger: log,
 	})
 	i.wg.Add(1)
 	go func() {
