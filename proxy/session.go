@@ -163,6 +163,13 @@ type Session struct {
 	scopeOf   *settings // for which scopeText was made: see scope
 	scopeText string
 
+	parameters []byte // the last ParameterDescription
+	stashed    bool   // … which the client hasn't got yet
+
+	// See session_promise.go.
+	promiseError  []byte     // an ErrorResponse: a statement isn't what its client was told any more
+	promiseBroken *statement // … that is prepared on the server, as something else
+
 	named   map[string]*statement
 	unnamed *statement
 	overlay []named  // what names mean once the unit in hand has been executed
@@ -293,7 +300,9 @@ type expect struct {
 	after     bool         // of the question after the query
 	quiet     bool         // exQuery: its ReadyForQuery is kept for the Sync that follows
 	prepared  uint64       // exParse: the number of what will then be prepared on the server
-	st        *statement   // exParse, exLocal: the statement
+	st        *statement   // exParse, exLocal, exDescribeStatement: the statement
+	promises  bool         // exDescribeStatement: what the server says is what the client's Parse amounts to
+	verifies  bool         // exParse, exDescribeStatement: whether st is still what its client was told
 	name      string       // … and what the client calls it
 	nameHash  uint64       // exBind: of what the client calls the statement
 	evicts    uint64       // exClose: the number of the statement that is then not prepared on the server any more

@@ -69,7 +69,7 @@ func (s *Session) want(now int64) consistency.Read {
 }
 
 // hashKey builds the cache key of the unit into unit.key: everything that can change a byte of the answer.
-func (s *Session) hashKey(text, oids, rest []byte) {
+func (s *Session) hashKey(text, oids, rest, promised []byte) {
 	if s.keyPrefix == nil {
 		b := &s.local.Key
 		b.Reset()
@@ -84,6 +84,7 @@ func (s *Session) hashKey(text, oids, rest []byte) {
 	b.Part(text)
 	b.Part(oids)
 	b.Part(rest)
+	b.Part(promised)
 	s.unit.key = append(s.unit.key[:0], b.Bytes()...)
 }
 

@@ -54,6 +54,7 @@ func (s *Session) ddlSettled(committed bool) {
 		}
 		if committed {
 			s.ddl.since = s.env.Now() // only now others see it
+			s.db.noteDDL(s.ddl.since)
 		}
 	}
 	if s.unit.failed {
@@ -62,6 +63,7 @@ func (s *Session) ddlSettled(committed bool) {
 	for _, e := range s.unit.effects {
 		if e.plan.DDL {
 			s.ddl.since = s.env.Now()
+			s.db.noteDDL(s.ddl.since)
 			s.ddl.judging = false // what is being judged is so by a catalog that is too old
 			if s.db.CatalogHurry != nil {
 				s.db.CatalogHurry()

@@ -47,6 +47,10 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		s.settleRefused(msg)
 		return
 	}
+	if e.verifies && s.phase == phaseSettling {
+		s.verifyFailed(e, msg)
+		return
+	}
 	if e.after {
 		s.afterFailed()
 		return
@@ -544,4 +548,5 @@ func (s *Session) drop() {
 	s.serverTx, s.onReplica, s.poisoned = wire.TxIdle, false, false
 	s.q, s.qHead = s.q[:0], 0
 	s.part, s.body = nil, 0
+	s.stashed = false
 }

@@ -17,6 +17,7 @@ type step struct {
 	again    bool         // Parse: the name is taken
 	plan     *router.Plan // of st
 	limited  bool         // Execute with a row limit
+	name     string       // Close: of the statement
 }
 
 // extendedUnit takes the messages up to Sync, if they are all there.
@@ -119,10 +120,11 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 				st.st = u
 			} else {
 				st.st = newStatement(s.shared.Statements.serial(), "", m.Query, oids, s.local.Lexer)
+				s.promiseUnnamed(st.st)
 			}
 		} else {
 			st.again = s.lookup(m.Name) != nil
-			st.st = s.shared.Statements.intern(m.Query, oids, s.scope(), s.local.Lexer)
+			st.st = s.shared.Statements.intern(m.Query, oids, s.scope(), s.edition(), s.local.Lexer)
 		}
 		s.overlay = append(s.overlay, named{string(m.Name), st.st})
 	case wire.MsgBind:
@@ -159,7 +161,8 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 		}
 		st.object = m.Object
 		if m.Object == wire.ObjectStatement {
-			s.overlay = append(s.overlay, named{string(m.Name), nil})
+			st.name = string(m.Name)
+			s.overlay = append(s.overlay, named{st.name, nil})
 		}
 	case wire.MsgSync, wire.MsgFlush:
 	}
@@ -185,9 +188,11 @@ func (s *Session) lookup(name []byte) *statement {
 	st := s.named[string(name)]
 	if st != nil && st.scope != s.scope() {
 		// Prepared under other settings. Where it is to be prepared again it is under those in force, and is another statement.
-		st = s.shared.Statements.intern([]byte(st.text), st.oids, s.scope(), s.local.Lexer)
-		s.registerStatement(st, string(name))
-		s.shared.Statements.release(st)
+		again := s.shared.Statements.intern([]byte(st.text), st.oids, s.scope(), s.editionLike(st), s.local.Lexer)
+		again.promise.CompareAndSwap(nil, st.promise.Load())
+		s.registerStatement(again, string(name))
+		s.shared.Statements.release(again)
+		return again
 	}
 	return st
 }
@@ -334,9 +339,12 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 		s.localUnit()
 		return
 	}
+	if s.answerPrepares(false) {
+		return
+	}
 	if u.plan != nil {
 		if b, st, ok := s.single(msgs); ok && s.mayCache(u.plan, clock) && !hasClockWord(b) {
-			s.hashKey([]byte(st.text), st.oids, b.Rest())
+			s.hashKey([]byte(st.text), st.oids, b.Rest(), s.promised(st))
 			if s.tryCache(msgs) {
 				return
 			}

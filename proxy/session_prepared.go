@@ -32,12 +32,20 @@ func (s *Session) ensurePrepared(c *backend.Conn, st *statement, out []byte) []b
 		return out
 	}
 	out = s.makeRoom(c, st, out)
+	types := wire.OIDs(st.oids[2:])
+	if d := st.promise.Load(); d != nil {
+		types = d.oids() // as Postgres does when it plans anew
+	}
 	var err error
-	out, err = wire.AppendParseAs(out, wire.Parse{Query: []byte(st.text), ParamTypes: wire.OIDs(st.oids[2:])}, []byte(st.name))
+	out, err = wire.AppendParseAs(out, wire.Parse{Query: []byte(st.text), ParamTypes: types}, []byte(st.name))
 	if err != nil {
 		panic(fmt.Sprintf("a statement that was read can't be written: %v", err))
 	}
 	s.expect(expect{kind: exParse, swallow: true, prepared: st.id, st: st})
+	if d := st.promise.Load(); s.unit.streaming && d != nil && d.hasRows() {
+		out = wire.AppendDescribe(out, wire.ObjectStatement, st.name)
+		s.expect(expect{kind: exDescribeStatement, swallow: true, st: st, verifies: true})
+	}
 	return out
 }
 

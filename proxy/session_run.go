@@ -92,6 +92,11 @@ func (s *Session) Woken(number uint64) {
 	case phaseIdle:
 		s.ddlIdle()
 		return
+	case phaseAcquiring:
+		if number == s.unit.number {
+			s.waitsInVain()
+		}
+		return
 	case phaseCatchingUp:
 		if number == s.unit.number {
 			s.waitedInVain(s.env.Now())
@@ -203,6 +208,10 @@ func (s *Session) acquire(node *topology.Node) {
 	s.phase = phaseAcquiring
 	if c := s.env.Acquire(s, node); c != nil {
 		s.granted(c)
+		return
+	}
+	if !u.simple && !u.streaming && u.executes == 0 && s.bound == "" {
+		s.env.WakeIn(s, prepareWait, u.number)
 	}
 }
 
@@ -266,6 +275,9 @@ func (s *Session) granted(c *backend.Conn) {
 func (s *Session) send() {
 	u := &s.unit
 	c := s.conn
+	if s.verifyPromises() {
+		return
+	}
 	if s.seqUser {
 		s.bind("currval() or lastval() is in use")
 	}
@@ -395,15 +407,26 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = s.checkParse(out, p, st.st)
 			out = s.poison(out)
 			s.expect(expect{kind: exParse, st: st.st, replace: wire.Errorf("42P05", "prepared statement %q already exists", name)})
+		case local == nil && name != "" && s.hasPrepared(c, st.st) && !s.catalogSettled() && s.tx != wire.TxFailed:
+			// It may be out of date.
+			out = wire.AppendClose(out, wire.ObjectStatement, st.st.name)
+			s.expect(expect{kind: exClose, swallow: true, evicts: st.st.id})
+			out, _ = wire.AppendParseAs(out, p, []byte(st.st.name))
+			s.expect(expect{kind: exParse, st: st.st, name: name, registers: true, prepared: st.st.id})
+			out = s.askPromise(st.st, name, out)
 		case local != nil || s.hasPrepared(c, st.st):
 			if s.tx == wire.TxFailed {
 				out = s.checkParse(out, p, st.st) // nearly everything is refused now
 			}
 			s.expect(expect{kind: exLocal, local: parseComplete, st: st.st, name: name, registers: true})
+			if local == nil && st.st.confirmed.Load() != s.ctxGen {
+				out = s.askPromise(st.st, name, out)
+			}
 		default:
 			out = s.makeRoom(c, st.st, out)
 			out, _ = wire.AppendParseAs(out, p, []byte(st.st.name))
 			s.expect(expect{kind: exParse, st: st.st, name: name, registers: true, prepared: st.st.id})
+			out = s.askPromise(st.st, name, out)
 		}
 	case wire.MsgBind:
 		b, _ := wire.DecodeBind(wire.Body(msg))
@@ -433,7 +456,8 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		case st.object == wire.ObjectStatement:
 			out = s.ensurePrepared(c, st.st, out)
 			out = wire.AppendDescribe(out, wire.ObjectStatement, st.st.name)
-			s.expect(expect{kind: exDescribeStatement})
+			d, _ := wire.DecodeDescribe(wire.Body(msg))
+			s.expect(expect{kind: exDescribeStatement, st: st.st, name: string(d.Name), promises: s.parsed(st.st)})
 		default:
 			out = append(s.raise(c, msg, out), msg...)
 			s.expect(expect{kind: exDescribePortal})

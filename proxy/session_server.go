@@ -230,10 +230,20 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		}
 		return
 	}
+	if typ == wire.MsgParameterDescription && u.read && !u.sent && !u.retrying {
+		s.parameters, s.stashed = append(s.parameters[:0], msg...), true // until it's known that no error follows
+		return
+	}
 	e := s.head()
 	if e != nil && e.kind == exLocal && !u.retrying {
 		s.releaseLocals(typ, msg)
 		e = s.head()
+	}
+	if s.stashed {
+		s.stashed = false
+		if e != nil && !u.retrying && (typ != wire.MsgErrorResponse || !s.mayRetry(wire.ErrorField(wire.Body(msg), 'C'))) {
+			s.forward(e, s.parameters)
+		}
 	}
 	if e == nil {
 		if typ == wire.MsgErrorResponse {
@@ -285,6 +295,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 				s.fill.AddRowDesc(msg)
 			}
 		}
+		if s.described(e, msg); s.conn == nil {
+			return
+		}
 		if e.kind == exDescribeStatement || e.kind == exDescribePortal {
 			s.pop()
 		}
@@ -332,11 +345,15 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		s.pop()
 	case wire.MsgNoData:
 		s.forward(e, msg)
+		if s.described(e, msg); s.conn == nil {
+			return
+		}
 		if e.kind == exDescribeStatement || e.kind == exDescribePortal {
 			s.pop()
 		}
 	case wire.MsgParameterDescription:
 		s.forward(e, msg)
+		s.parameters = append(s.parameters[:0], msg...)
 	case wire.MsgErrorResponse:
 		s.serverError(e, msg)
 	case wire.MsgReadyForQuery:
@@ -440,7 +457,12 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 			s.boundChecked()
 			return
 		}
-		if s.phase == phaseSettling {
+		if s.phase == phaseSettling && s.head() == nil {
+			if s.promiseError != nil {
+				s.serverTx = msg[wire.HeaderLen]
+				s.breakPromise()
+				return
+			}
 			s.send()
 			s.resume = true // a stream goes on with what the client has sent meanwhile
 		}

@@ -63,6 +63,9 @@ func (s *Session) refreshContext() {
 	if s.ctxOK && gen == s.ctxGen {
 		return
 	}
+	if gen != s.ctxGen {
+		s.db.generationSince(gen, s.env.Now())
+	}
 	s.ctxOK, s.ctxGen = true, gen
 	s.ctx = router.Context{Role: s.role()}
 	if snap != nil {
@@ -109,7 +112,7 @@ func (s *Session) simplePlanned(msg []byte, scan router.Scan, plan *router.Plan)
 	u.hint = plan.Hint
 	u.leaves = s.held.on && s.mayLeave(plan, scan.ClockWord)
 	if s.mayCache(plan, scan.ClockWord) {
-		s.hashKey(queryText(msg), noParams[:2], noParams[:])
+		s.hashKey(queryText(msg), noParams[:2], noParams[:], nil)
 		if s.tryCache(msg) {
 			return
 		}

@@ -60,7 +60,38 @@ type Database struct {
 	defaults  atomic.Uint64 // see Defaults
 	unsettled atomic.Int32  // > 0: a replica may not know the present defaults yet, though it could be logged in to
 
+	lastDDL    atomic.Int64 // when (unix nanoseconds) the last DDL of a session here had ended
+	generation struct {     // the catalog's newest that a session has seen, and since when
+		sync.Mutex
+		number uint64
+		since  int64
+	}
+
 	sequenceHabits sync.Map // by user: *atomic.Bool, see session_sequence.go
+}
+
+// noteDDL notes when a session has changed the catalog.
+func (d *Database) noteDDL(at int64) {
+	for {
+		last := d.lastDDL.Load()
+		if at <= last || d.lastDDL.CompareAndSwap(last, at) {
+			return
+		}
+	}
+}
+
+// generationSince says since when sessions know a generation of the catalog; 0: there is a newer one.
+func (d *Database) generationSince(number uint64, now int64) int64 {
+	g := &d.generation
+	g.Lock()
+	defer g.Unlock()
+	if number > g.number {
+		g.number, g.since = number, now
+	}
+	if number < g.number {
+		return 0
+	}
+	return g.since
 }
 
 func (d *Database) sequenceHabit(user string) *atomic.Bool {
@@ -103,6 +134,7 @@ type Counters struct {
 	Bound         atomic.Uint64
 	Pins          atomic.Uint64
 	CatchUps      atomic.Uint64 // waits for a replica or the cache to catch up
+	Prepares      atomic.Uint64 // units that only prepare, answered from memory
 	Confirms      atomic.Uint64 // waits for the primary to show what replicas have shown
 	Clients       atomic.Int64
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/freshet/freshet/router"
 )
 
@@ -20,6 +22,11 @@ type statement struct {
 	oids   []byte // as in Parse: count and OIDs, the tail of the message
 	params []uint32
 	scope  string // who has prepared it, and under which settings
+	// edition keeps apart what has the same text but was prepared by another catalog, or promised to be something else.
+	edition string
+
+	promise   atomic.Pointer[description] // what clients have been told that it is; nil: not known
+	confirmed atomic.Uint64               // the newest generation of the catalog by which a server has said the same
 
 	fingerprint router.Fingerprint
 	scan        router.Scan
@@ -53,60 +60,126 @@ const statementPrefix = "freshet_s"
 type statements struct {
 	mu struct {
 		sync.Mutex
-		byKey map[string]*internedStatement
-		next  uint64
+		byKey     map[string]*internedStatement
+		unused    *simplelru.LRU[string, *internedStatement] // those of them without references
+		described *simplelru.LRU[string, *description]       // by text, types and scope: what it was found to be last
+		next      uint64
 	}
 }
 
 type internedStatement struct {
 	*statement
+	key  string
 	refs int
 }
+
+// Of statements that nobody uses, the last so many are kept: the next client will want them.
+const (
+	maxUnused     = 2000
+	maxUnusedText = 8 << 10 // bytes of one's text
+)
 
 func newStatements() *statements {
 	s := &statements{}
 	s.mu.byKey = map[string]*internedStatement{}
+	s.mu.unused, _ = simplelru.NewLRU(maxUnused, func(key string, _ *internedStatement) {
+		if in := s.mu.byKey[key]; in != nil && in.refs == 0 {
+			delete(s.mu.byKey, key)
+		}
+	})
+	s.mu.described, _ = simplelru.NewLRU[string, *description](maxUnused, nil)
 	return s
 }
 
-func statementKey(text, oids []byte, scope string) []byte {
-	k := make([]byte, 0, len(text)+len(oids)+len(scope)+4)
+func statementKey(text, oids []byte, scope, edition string) []byte {
+	k := make([]byte, 0, len(text)+len(oids)+len(scope)+len(edition)+8)
 	k = append(k, oids...) // begins with a count, so it says its own length
-	k = binary.BigEndian.AppendUint32(k, uint32(len(scope)))
-	k = append(k, scope...)
+	for _, part := range []string{scope, edition} {
+		k = binary.BigEndian.AppendUint32(k, uint32(len(part)))
+		k = append(k, part...)
+	}
 	return append(k, text...)
 }
 
-// intern returns the statement of a text and types in a scope, for use until release.
-func (s *statements) intern(text, oids []byte, scope string, lexer *router.Lexer) *statement {
-	key := statementKey(text, oids, scope)
+func (st *statement) key() []byte {
+	return statementKey([]byte(st.text), st.oids, st.scope, st.edition)
+}
+
+// describe remembers what a statement has been found to be, beyond its edition.
+func (s *statements) describe(st *statement) {
+	key := string(statementKey([]byte(st.text), st.oids, st.scope, ""))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(st.text) <= maxUnusedText {
+		s.mu.described.Add(key, st.promise.Load())
+	}
+}
+
+// described returns what a statement was found to be last, or nil.
+func (s *statements) described(st *statement) *description {
+	key := string(statementKey([]byte(st.text), st.oids, st.scope, ""))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, _ := s.mu.described.Get(key)
+	return d
+}
+
+// find returns a statement that has been interned, or nil. It isn't for use: the caller may look at it.
+func (s *statements) find(text, oids []byte, scope, edition string) *statement {
+	key := statementKey(text, oids, scope, edition)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in := s.mu.byKey[string(key)]; in != nil {
+		return in.statement
+	}
+	return nil
+}
+
+// intern returns the statement of a text and types in a scope and edition, for use until release.
+func (s *statements) intern(text, oids []byte, scope, edition string, lexer *router.Lexer) *statement {
+	key := statementKey(text, oids, scope, edition)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.mu.byKey[string(key)]
 	if st == nil {
 		s.mu.next++
-		id := s.mu.next
-		st = &internedStatement{statement: newStatement(id, statementPrefix+strconv.FormatUint(id, 36), text, oids, lexer)}
-		st.scope = scope
-		s.mu.byKey[string(key)] = st
+		st = &internedStatement{statement: newNamed(s.mu.next, text, oids, lexer), key: string(key)}
+		st.scope, st.edition = scope, edition
+		s.mu.byKey[st.key] = st
 	}
-	st.refs++
+	if st.refs++; st.refs == 1 {
+		s.mu.unused.Remove(st.key)
+	}
 	return st.statement
 }
 
-// release ends a use. When nobody uses the statement any more its number isn't used again, so that what
+// private returns a statement that nobody else gets.
+func (s *statements) private(of *statement, lexer *router.Lexer) *statement {
+	st := newNamed(s.serial(), []byte(of.text), of.oids, lexer)
+	st.scope, st.edition = of.scope, "private"
+	return st
+}
+
+func newNamed(id uint64, text, oids []byte, lexer *router.Lexer) *statement {
+	return newStatement(id, statementPrefix+strconv.FormatUint(id, 36), text, oids, lexer)
+}
+
+// release ends a use. The number of a statement that is forgotten isn't used again, so that what
 // is left of it on server connections can't be mistaken for another.
 func (s *statements) release(st *statement) {
 	if st == nil || st.name == "" {
 		return
 	}
-	key := statementKey([]byte(st.text), st.oids, st.scope)
+	key := st.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in := s.mu.byKey[string(key)]; in != nil && in.statement == st {
-		in.refs--
-		if in.refs <= 0 {
-			delete(s.mu.byKey, string(key))
+		switch in.refs--; {
+		case in.refs > 0:
+		case len(st.text) > maxUnusedText:
+			delete(s.mu.byKey, in.key)
+		default:
+			s.mu.unused.Add(in.key, in)
 		}
 	}
 }
@@ -117,11 +190,12 @@ func (s *statements) retire(st *statement) {
 	if st.name == "" {
 		return
 	}
-	key := statementKey([]byte(st.text), st.oids, st.scope)
+	key := st.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in := s.mu.byKey[string(key)]; in != nil && in.statement == st {
-		delete(s.mu.byKey, string(key))
+		delete(s.mu.byKey, in.key)
+		s.mu.unused.Remove(in.key)
 	}
 }
 
@@ -132,7 +206,7 @@ func (s *statements) retain(st *statement) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if in := s.mu.byKey[string(statementKey([]byte(st.text), st.oids, st.scope))]; in != nil && in.statement == st {
+	if in := s.mu.byKey[string(st.key())]; in != nil && in.statement == st {
 		in.refs++
 	}
 }
