@@ -6,7 +6,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 30s
 
 # Whether a file is up to date is for go to know.
-.PHONY: help deps build demo test race regress clients bench hits microbench lint fuzz check break ci clean
+.PHONY: help deps build demo test race regress clients bench hits microbench lint fuzz check break model ci clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,6 +60,10 @@ check: deps build ## try to catch Freshet lying (ARGS='--for 10m --level mixed')
 
 break: deps ## break each rule on purpose, and see that it is caught (ARGS='gate ryw')
 	@.ci/break $(ARGS)
+
+model: ## have spin look at every state of docs/model
+	@.ci/deps --model
+	@.ci/model
 
 ci: ## what has to hold before a change goes in
 	@.ci/run
