@@ -237,8 +237,9 @@ func (u *wireUnit) addExtended(rt *rapid.T) {
 
 // wireConn speaks the protocol without a driver in between.
 type wireConn struct {
-	conn net.Conn
-	buf  []byte
+	conn     net.Conn
+	buf      []byte
+	patience time.Duration // for an answer; 0: 15 s
 }
 
 func dialWire(t interface{ Fatalf(string, ...any) }, ctx context.Context, addr, database, password string) *wireConn {
@@ -258,7 +259,11 @@ func dialStartup(t interface{ Fatalf(string, ...any) }, ctx context.Context, add
 }
 
 func (c *wireConn) send(t interface{ Fatalf(string, ...any) }, p []byte) {
-	c.conn.SetDeadline(time.Now().Add(15 * time.Second))
+	patience := c.patience
+	if patience == 0 {
+		patience = 15 * time.Second
+	}
+	c.conn.SetDeadline(time.Now().Add(patience))
 	if _, err := c.conn.Write(p); err != nil {
 		t.Fatalf("writing: %v", err)
 	}
@@ -280,6 +285,8 @@ func (c *wireConn) replies(t interface{ Fatalf(string, ...any) }, n int) string 
 			name, value, _ := bytes.Cut(body, []byte{0})
 			params = append(params, fmt.Sprintf("%s=%s", name, bytes.TrimRight(value, "\x00")))
 			continue
+		case wire.MsgNotificationResponse: // without the process number
+			fmt.Fprintf(&out, "A %q\n", body[4:])
 		case wire.MsgNoticeResponse, wire.MsgErrorResponse:
 			e, _ := wire.DecodeError(body)
 			fmt.Fprintf(&out, "%c %s %s %s detail=%q hint=%q position=%v\n", msg[0], e.Severity, e.Code, e.Message, e.Detail, e.Hint, e.Position)
@@ -328,7 +335,7 @@ func (c *wireConn) next(t interface{ Fatalf(string, ...any) }, so fmt.Stringer) 
 			continue
 		}
 		if os.IsTimeout(err) {
-			t.Fatalf("no answer within 15 s; so far:\n%s", so)
+			t.Fatalf("no answer in time; so far:\n%s", so)
 		}
 		return nil
 	}
