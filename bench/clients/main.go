@@ -30,7 +30,7 @@ import (
 )
 
 var all = []string{
-	"psql", "pgbench", "pgx", "lib-pq", "psycopg2", "psycopg3", "asyncpg", "pgjdbc", "node-postgres",
+	"psql", "pgbench", "pgx", "lib-pq", "psycopg2", "psycopg3", "asyncpg", "pgjdbc", "node-postgres", "postgres-js", "tokio-postgres",
 }
 
 type options struct {
