@@ -303,7 +303,7 @@ type expect struct {
 	st        *statement   // exParse, exLocal, exDescribeStatement: the statement
 	promises  bool         // exDescribeStatement: what the server says is what the client's Parse amounts to
 	verifies  bool         // exParse, exDescribeStatement: whether st is still what its client was told
-	name      string       // … and what the client calls it
+	name      string       // … and what the client calls it; of one of our own, its name on the server
 	nameHash  uint64       // exBind: of what the client calls the statement
 	evicts    uint64       // exClose: the number of the statement that is then not prepared on the server any more
 	registers bool         // … from then on

@@ -16,7 +16,7 @@ func (s *Session) prepared(e *expect) {
 	case e.prepared == 0:
 		s.conn.Unnamed = 0
 	case e.st == nil:
-		s.conn.Prepared.AddOwn(e.prepared)
+		s.conn.Prepared.AddOwn(e.prepared, e.name)
 	case e.st.name == "":
 		s.conn.Unnamed = e.st.id
 	default:

@@ -95,3 +95,14 @@ func (s *Session) inUse(id uint64) bool {
 	}
 	return false
 }
+
+// showsPrepared says whether the unit shows the prepared statements of the server connection, of which those of Freshet and of other sessions are
+// nothing for this client.
+func (s *Session) showsPrepared() bool {
+	for _, e := range s.unit.effects {
+		if e.plan.ShowsPrepared {
+			return true
+		}
+	}
+	return false
+}

@@ -47,6 +47,10 @@ func (s *Session) run() {
 			s.settle()
 			return
 		}
+		if s.tx != wire.TxFailed && s.showsPrepared() && !s.conn.Prepared.Empty() {
+			s.settle()
+			return
+		}
 		s.send()
 		return
 	}
@@ -370,7 +374,7 @@ func (s *Session) queueProbe() {
 func (s *Session) ask(out []byte, id uint64, name, sql string, after bool) []byte {
 	if !s.preparedBefore(id) {
 		out = wire.AppendParse(out, name, sql)
-		s.expect(expect{kind: exParse, swallow: true, prepared: id, after: after})
+		s.expect(expect{kind: exParse, swallow: true, prepared: id, name: name, after: after})
 	}
 	out = wire.AppendBind(out, "", name, nil, nil, nil)
 	out = wire.AppendExecute(out, "", 0)

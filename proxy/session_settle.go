@@ -38,13 +38,21 @@ func (s *Session) settle() {
 func (s *Session) settleSQL() string {
 	c := s.conn
 	var sql string
-	if !c.Prepared.Empty() && c.Generation != s.ctxGen {
-		// What was prepared before a change of the catalog may not be what this client would get now.
-		sql = "DEALLOCATE ALL;"
-		c.Prepared.Clear()
-		c.Unnamed = 0
+	if s.bound == "" { // else there may be SQL-level ones
+		if !c.Prepared.Empty() && c.Generation != s.ctxGen {
+			// What was prepared before a change of the catalog may not be what this client would get now.
+			sql = "DEALLOCATE ALL;"
+			c.Prepared.Clear()
+			c.Unnamed = 0
+		}
+		c.Generation = s.ctxGen
 	}
-	c.Generation = s.ctxGen
+	if s.showsPrepared() {
+		for _, name := range c.Prepared.Names() {
+			sql += "DEALLOCATE " + name + ";"
+		}
+		c.Prepared.Clear()
+	}
 	for c.Prepared.Clients() > s.shared.MaxPrepared { // a unit has needed more
 		id, name, _ := c.Prepared.Oldest(func(uint64) bool { return false })
 		sql += "DEALLOCATE " + name + ";"

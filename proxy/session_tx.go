@@ -322,7 +322,7 @@ func (s *Session) queueOwn(id uint64, sql string, begins bool) {
 	name := append(append(make([]byte, 0, 32), "freshet_own_"...), byte('a'+(id-snapshotID)/26), byte('a'+(id-snapshotID)%26))
 	if !s.conn.Prepared.Has(id) {
 		out = wire.AppendParse(out, string(name), sql)
-		s.expect(expect{kind: exParse, swallow: true, prepared: id, begins: begins})
+		s.expect(expect{kind: exParse, swallow: true, prepared: id, name: string(name), begins: begins})
 	}
 	out = wire.AppendBind(out, "", string(name), nil, nil, nil)
 	out = wire.AppendExecute(out, "", 0)

@@ -20,6 +20,7 @@ type effect struct {
 	readsSeq    bool   // currval, lastval
 	leavesSeq   bool   // nextval, setval
 	catalogs    bool   // reads what is in system catalogs
+	prepared    bool   // shows the connection's prepared statements
 }
 
 // add merges another effect. The first reason of each kind is kept.
@@ -33,6 +34,7 @@ func (e *effect) add(o effect) {
 	e.readsSeq = e.readsSeq || o.readsSeq
 	e.leavesSeq = e.leavesSeq || o.leavesSeq
 	e.catalogs = e.catalogs || o.catalogs
+	e.prepared = e.prepared || o.prepared
 }
 
 // leavesLasting tells whether what is left behind can't be asked for.

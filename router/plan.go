@@ -168,6 +168,8 @@ type Plan struct {
 	// ReadsCatalogs: system catalogs are read. Who does that at the beginning of a transaction may be about to do what only the
 	// primary can (pg_dump locks tables).
 	ReadsCatalogs bool
+	// ShowsPrepared: it shows the prepared statements of the server connection.
+	ShowsPrepared bool
 	// ReplicaToo: in a READ ONLY transaction a replica does the same with the statement as the primary (which may be to refuse it).
 	ReplicaToo bool
 	// Parts are the plans of the single statements of KindMulti.

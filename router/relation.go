@@ -60,7 +60,9 @@ func systemCatalog(r *catalog.Relation) effect {
 	reason := r.Name + " is a system catalog"
 	_, node := nodeViews[r.Name]
 	if r.Schema == "pg_catalog" && r.Kind == catalog.KindView && (node || strings.HasPrefix(r.Name, "pg_stat_") || strings.HasPrefix(r.Name, "pg_statio_")) {
-		return onPrimary(reason)
+		e := onPrimary(reason)
+		e.prepared = r.Name == "pg_prepared_statements"
+		return e
 	}
 	if r.Kind == catalog.KindTable || r.Kind == catalog.KindView {
 		e := notCacheable(reason)

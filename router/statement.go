@@ -149,7 +149,7 @@ func (st *statement) selection(n *pg.Node) *Plan {
 func (e effect) plan(kind Kind) *Plan {
 	p := &Plan{Kind: kind, Reason: e.uncacheable, Binds: e.binds, Lasting: e.leavesLasting(), Frees: e.frees,
 		OnPrimary: e.primary != "", PrimaryReason: e.primary, Writes: e.write != "", WriteReason: e.write,
-		ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq, ReadsCatalogs: e.catalogs}
+		ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq, ReadsCatalogs: e.catalogs, ShowsPrepared: e.prepared}
 	if p.Writes {
 		p.OnPrimary = true
 		if kind == KindRead {

@@ -20,7 +20,12 @@ func TestHazard07PreparedStatementsOfAServerConnectionAreBounded(t *testing.T) {
 		cfg.Replica, cfg.Cache, cfg.PoolSize, cfg.MaxPreparedStatements = nil, "off", 1, most
 	})
 	ctx := context.Background()
-	conn := in.connect(t, c, c.NewDatabase(t), "").PgConn()
+	db := c.NewDatabase(t)
+	// What it shows is what there is: for pg_prepared_statements itself Freshet would clear the connection first.
+	if err := c.Primary().ExecIn(ctx, db, "CREATE VIEW prepared AS SELECT * FROM pg_prepared_statement()"); err != nil {
+		t.Fatal(err)
+	}
+	conn := in.connect(t, c, db, "").PgConn()
 	text := func(i int) string { return fmt.Sprintf("SELECT %d + $1::int", i) }
 	run := func(i int) {
 		t.Helper()
@@ -32,7 +37,7 @@ func TestHazard07PreparedStatementsOfAServerConnectionAreBounded(t *testing.T) {
 	// kept are the statements on the server, by the time at which they were prepared.
 	kept := func() (list []string) {
 		t.Helper()
-		r, err := conn.Exec(ctx, "SELECT statement, prepare_time FROM pg_prepared_statements WHERE name LIKE 'freshet_s%' ORDER BY prepare_time").ReadAll()
+		r, err := conn.Exec(ctx, "SELECT statement, prepare_time FROM prepared WHERE name LIKE 'freshet_s%' ORDER BY prepare_time").ReadAll()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,4 +131,39 @@ func rawly(t *testing.T, conn *pgconn.PgConn, msgs []byte) string {
 	w := &wireConn{conn: conn.Conn()}
 	w.send(t, msgs)
 	return w.replies(t, 1)
+}
+
+// Who looks at pg_prepared_statements doesn't see Freshet's statements, nor those of other sessions; what it has prepared by SQL is there.
+func TestHazard06PreparedStatementsOfOthersDontShow(t *testing.T) {
+	c := shared.Get(t)
+	in := startTestServer(t, c, func(cfg *ServeConfig) { cfg.PoolSize = 1 })
+	db := c.NewDatabase(t)
+	other, conn := in.connect(t, c, db, ""), in.connect(t, c, db, simpleProtocol)
+	const names = "SELECT coalesce(string_agg(name, ','), 'none') FROM pg_prepared_statements"
+	leave := func() {
+		t.Helper()
+		one(t, other, "SELECT $1::int", 1)
+		do(t, other, "BEGIN")
+		one(t, other, "SELECT txid_current()")
+		do(t, other, "COMMIT")
+	}
+	leave()
+	if got := one(t, conn, names); got != "none" {
+		t.Errorf("outside of a transaction: %s", got)
+	}
+	leave()
+	do(t, conn, "BEGIN")
+	do(t, conn, "PREPARE mine AS SELECT 4711")
+	if got := one(t, conn, names); got != "mine" {
+		t.Errorf("in a transaction: %s", got)
+	}
+	do(t, conn, "COMMIT")
+	if got := one(t, conn, names); got != "mine" {
+		t.Errorf("bound: %s", got)
+	}
+	do(t, conn, "CREATE TABLE t(a int)") // from here on what was prepared is out of date
+	eventually(t, "the catalog is read again", func() bool { return one(t, conn, "EXECUTE mine") == "4711" && one(t, conn, names) == "mine" })
+	do(t, conn, "DEALLOCATE mine")
+	leave()
+	one(t, other, "SELECT $1::int", 2)
 }

@@ -1,7 +1,9 @@
 package backend
 
 import (
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -9,7 +11,7 @@ import (
 // Prepared are the statements that are known to exist on the server side of a connection: clients', in the order of their last use, and
 // Freshet's own, which are few and stay. The zero value is empty.
 type Prepared struct {
-	own     map[uint64]struct{}
+	own     map[uint64]string              // names, too
 	clients *simplelru.LRU[uint64, string] // by number: the names on the server
 }
 
@@ -40,12 +42,21 @@ func (p *Prepared) Add(id uint64, name string) {
 	p.clients.Add(id, name)
 }
 
-// AddOwn notes one of Freshet's own.
-func (p *Prepared) AddOwn(id uint64) {
+// AddOwn notes one of Freshet's own, and its name on the server.
+func (p *Prepared) AddOwn(id uint64, name string) {
 	if p.own == nil {
-		p.own = make(map[uint64]struct{})
+		p.own = make(map[uint64]string)
 	}
-	p.own[id] = struct{}{}
+	p.own[id] = name
+}
+
+// Names are the names on the server of all that are there.
+func (p *Prepared) Names() []string {
+	names := slices.Collect(maps.Values(p.own))
+	if p.clients != nil {
+		names = append(names, p.clients.Values()...)
+	}
+	return names
 }
 
 // Remove notes that a statement is gone.

@@ -11,7 +11,7 @@ func TestTheStatementThatWasNotUsedForLongestGoesFirst(t *testing.T) {
 	if _, _, ok := p.Oldest(never); ok {
 		t.Fatal("an oldest of none")
 	}
-	p.AddOwn(1 << 62)
+	p.AddOwn(1<<62, "own")
 	for id, name := range []string{"a", "b", "c"} {
 		p.Add(uint64(id), name)
 	}
