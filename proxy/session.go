@@ -243,6 +243,7 @@ type unit struct {
 	doubtful    bool // the server connection isn\'t to be used again
 
 	read        bool // may be repeated as long as nothing was sent to the client
+	verified    bool // its statements are what the client was told, on this server connection
 	sent        bool // the client has got something of the answer
 	failed      bool // the server has reported an error
 	retrying    bool // the rest of the replies is dropped, and the unit is run again

@@ -280,7 +280,7 @@ func (s *Session) idle() {
 // again runs the unit once more, elsewhere.
 func (s *Session) again() {
 	u := &s.unit
-	u.failed, u.sent = false, false
+	u.failed, u.sent, u.verified = false, false, false
 	if u.began {
 		u.began, s.held.on = false, true
 	}

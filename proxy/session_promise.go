@@ -211,18 +211,24 @@ func (s *Session) describesNext() bool {
 
 // askPromise appends the question what the statement is that has just been prepared, unless that is known or the client asks itself.
 func (s *Session) askPromise(st *statement, name string, out []byte) []byte {
-	if name == "" || s.tx == wire.TxFailed || s.describesNext() {
+	if name == "" || s.tx == wire.TxFailed || !s.mayBePromised(st) || s.describesNext() {
 		return out
 	}
 	s.expect(expect{kind: exDescribeStatement, swallow: true, st: st, name: name, promises: true})
 	return wire.AppendDescribe(out, wire.ObjectStatement, st.name)
 }
 
+// mayBePromised says whether what a statement is depends on text, settings and catalog alone. What FETCH or EXECUTE gives depends on more.
+func (s *Session) mayBePromised(st *statement) bool {
+	p := s.plan(st)
+	return p != nil && (p.Kind == router.KindRead || p.Kind == router.KindWrite)
+}
+
 // verifyPromises prepares what the unit refers to and the server doesn't know yet, and finds out whether it still is what the client
 // has been told, before anything of the unit is sent. False: there is nothing to find out.
 func (s *Session) verifyPromises() bool {
 	u := &s.unit
-	if u.simple || u.streaming {
+	if u.simple || u.streaming || u.verified {
 		return false
 	}
 	out := s.local.out[:0]
@@ -253,6 +259,7 @@ func (s *Session) verifyPromises() bool {
 	}
 	out = wire.AppendSync(out)
 	s.expect(expect{kind: exSync, swallow: true})
+	u.verified = true // once, also where the answer is good for this server connection only
 	s.phase = phaseSettling
 	s.conn.Write(out)
 	s.local.out = out
@@ -261,7 +268,7 @@ func (s *Session) verifyPromises() bool {
 
 // described takes what the server says that a statement is.
 func (s *Session) described(e *expect, row []byte) {
-	if e.kind != exDescribeStatement || e.st == nil || !e.promises && !e.verifies || len(s.parameters) == 0 {
+	if e.kind != exDescribeStatement || e.st == nil || !s.mayBePromised(e.st) || !e.promises && !e.verifies || len(s.parameters) == 0 {
 		return
 	}
 	st := e.st

@@ -192,6 +192,36 @@ func keepsPromises(t *testing.T, primary bool) {
 	}
 }
 
+// A session that is bound keeps using what it has prepared before, also after the catalog has changed.
+func TestABoundSessionGoesOnWithItsStatements(t *testing.T) {
+	c := shared.Get(t)
+	in := startTestServer(t, c, func(cfg *ServeConfig) { cfg.Replica = nil })
+	db := c.NewDatabase(t)
+	ctx := context.Background()
+	if err := c.Primary().ExecIn(ctx, db, "CREATE TABLE r(a int PRIMARY KEY); INSERT INTO r VALUES (1)"); err != nil {
+		t.Fatal(err)
+	}
+	conn := in.connect(t, c, db, "").PgConn()
+	if got := rawly(t, conn, prepares("s", "SELECT * FROM r")); !strings.Contains(got, "T ") {
+		t.Fatal(got)
+	}
+	for i, sql := range []string{"CREATE TEMP TABLE tt(a int)", "CREATE TABLE another(a int)", "CREATE TABLE more(a int)"} {
+		if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the catalog has been read again", func() bool {
+			d := in.databases.Get(db)
+			snap := d.Catalog()
+			return snap != nil && d.CatalogCheckedAt() > time.Now().Add(-time.Second).UnixNano() && (i == 0 || snap.FindRelation([]string{"public"}, []string{"another", "more"}[i-1]) != nil)
+		})
+		for range 2 {
+			if got := rawly(t, conn, executes("s", 0)); !strings.Contains(got, "D ") {
+				t.Errorf("after %s: %s", sql, got)
+			}
+		}
+	}
+}
+
 // pgbench prepares its statements in a way that blocks all clients of a thread, also those whose transactions hold server connections. With
 // more clients than server connections it finishes all the same, without an error.
 func TestPgbenchPreparedRunsOverASmallPool(t *testing.T) {
