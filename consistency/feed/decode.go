@@ -31,6 +31,8 @@ const (
 	CatalogMessage = "freshet.catalog"
 	// RelationMessage says that it changed the relation whose OID is its content: a materialized view was refreshed.
 	RelationMessage = "freshet.relation"
+	// PublicationMessage says that it changed a publication, so that changes may be left out from now on.
+	PublicationMessage = "freshet.publication"
 )
 
 var errShort = errors.New("pgoutput message is too short")
@@ -42,11 +44,12 @@ type decoder struct {
 	relations map[uint32]*relation // of which there was a message in this stream
 	last      *relation            // the one changed last, as in a long COPY
 
-	open   bool // between Begin and Commit
-	number uint64
-	commit consistency.Commit
-	stamps int  // cells in commit.Stamps
-	large  bool // they were, or are, many
+	open        bool // between Begin and Commit
+	publication bool // the transaction has changed a publication
+	number      uint64
+	commit      consistency.Commit
+	stamps      int  // cells in commit.Stamps
+	large       bool // they were, or are, many
 
 	old, new tuple // scratch
 }
@@ -73,6 +76,7 @@ func (d *decoder) message(m []byte) (*consistency.Commit, error) {
 		d.open = true
 		d.number++
 		d.reset()
+		d.publication = false
 		d.commit.XID = binary.BigEndian.Uint32(body[16:])
 	case messageCommit: // flags, LSN of the commit, end LSN of the transaction, commit time
 		if len(body) < 25 {
@@ -133,6 +137,8 @@ func (d *decoder) logical(body []byte) error {
 	switch string(prefix) {
 	case CatalogMessage:
 		d.commit.Catalog = true
+	case PublicationMessage:
+		d.publication = true
 	case RelationMessage:
 		oid, err := strconv.ParseUint(string(rest[4:]), 10, 32)
 		if err != nil {

@@ -29,14 +29,17 @@ const (
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %s`
 
 	// DROP is left to sql_drop, which knows what was dropped; but DROP OWNED takes away privileges, too. COMMENT and its like
-	// change nothing that an answer can depend on; the publication is looked at by the feed itself. What REFRESH has changed
-	// is one relation.
+	// change nothing that an answer can depend on; of a changed publication the feed is told, which looks at it itself. What REFRESH
+	// has changed is one relation.
 	catalogChangedBody = `
 DECLARE
 	command record;
 	changed boolean := tg_tag OPERATOR(pg_catalog.=) 'DROP OWNED';
 BEGIN
-	IF tg_tag OPERATOR(pg_catalog.~) '^(COMMENT|SECURITY LABEL)$|(PUBLICATION|SUBSCRIPTION|STATISTICS)$' THEN
+	IF tg_tag OPERATOR(pg_catalog.~) 'PUBLICATION$' THEN
+		PERFORM pg_catalog.pg_logical_emit_message(true, 'freshet.publication', '');
+		RETURN;
+	ELSIF tg_tag OPERATOR(pg_catalog.~) '^(COMMENT|SECURITY LABEL)$|(SUBSCRIPTION|STATISTICS)$' THEN
 		RETURN;
 	END IF;
 	BEGIN

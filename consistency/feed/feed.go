@@ -211,7 +211,7 @@ func (f *Feed) follow(ctx context.Context, stop context.CancelCauseFunc, l *link
 	defer l.close()
 	w := newWatch(f, l)
 	var halves sync.WaitGroup
-	halves.Go(func() { stop(l.stream.run()) })
+	halves.Go(func() { stop(l.stream.run(ctx)) })
 	halves.Go(func() { stop(w.run(ctx)) })
 	<-ctx.Done()
 	_ = l.stream.conn.Close() // which ends its run

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type stream struct {
 	commits   *atomic.Uint64
 	onCatalog func()
 	catalog   atomic.Bool  // a commit has changed the catalog
+	looks     chan look    // for the watch
 	heard     atomic.Int64 // when the last message came, by consistency.Now
 
 	mu struct { // of those who write to the connection
@@ -52,13 +54,19 @@ type stream struct {
 }
 
 func newStream(conn *pgconn.PgConn, table *consistency.Table, commits *atomic.Uint64, onCatalog func()) *stream {
-	s := &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, decoder: newDecoder(table), commits: commits, onCatalog: onCatalog}
+	s := &stream{conn: conn.Conn(), frontend: conn.Frontend(), table: table, decoder: newDecoder(table), commits: commits, onCatalog: onCatalog, looks: make(chan look)}
 	s.heard.Store(consistency.Now())
 	return s
 }
 
+// look asks the watch to look at the publication again.
+type look struct {
+	xid  uint32 // such that it sees what this transaction has changed
+	done chan struct{}
+}
+
 // run applies what comes until the connection ends or says something that isn't understood.
-func (s *stream) run() error {
+func (s *stream) run(ctx context.Context) error {
 	for {
 		m, err := s.frontend.Receive()
 		if err != nil {
@@ -67,7 +75,7 @@ func (s *stream) run() error {
 		s.heard.Store(consistency.Now())
 		switch m := m.(type) {
 		case *pgproto3.CopyData:
-			if err := s.data(m.Data); err != nil {
+			if err := s.data(ctx, m.Data); err != nil {
 				return err
 			}
 		case *pgproto3.ErrorResponse:
@@ -81,7 +89,7 @@ func (s *stream) run() error {
 	}
 }
 
-func (s *stream) data(d []byte) error {
+func (s *stream) data(ctx context.Context, d []byte) error {
 	if len(d) == 0 {
 		return errShort
 	}
@@ -98,6 +106,21 @@ func (s *stream) data(d []byte) error {
 		}
 		if commit == nil {
 			return nil
+		}
+		if s.decoder.publication {
+			// From this commit on, changes may be left out. So it isn't passed before it is known of which relations: nobody is
+			// answered from the cache who has to see more than what is before it.
+			l := look{commit.XID, make(chan struct{})}
+			select {
+			case s.looks <- l:
+				select {
+				case <-l.done:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		s.table.Apply(*commit)
 		s.commits.Add(1)

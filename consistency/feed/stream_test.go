@@ -27,7 +27,7 @@ func newWalsender(t *testing.T) *walsender {
 	table.Start(consistency.Start{From: 1000, NextXID: 100, Timeline: 1})
 	s := &stream{conn: theirs, frontend: pgproto3.NewFrontend(theirs, theirs), table: table, decoder: newDecoder(table), commits: new(atomic.Uint64)}
 	w := &walsender{T: t, conn: ours, table: table, ended: make(chan error, 1)}
-	go func() { w.ended <- s.run() }()
+	go func() { w.ended <- s.run(t.Context()) }()
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
 	return w
 }

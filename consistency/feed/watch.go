@@ -105,6 +105,11 @@ func (w *watch) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(min(pause, time.Until(nextPoll))):
+		case l := <-w.l.stream.looks:
+			if err := w.look(ctx, l.xid); err != nil {
+				return err
+			}
+			close(l.done)
 		}
 	}
 }
@@ -151,6 +156,38 @@ func (w *watch) poll(ctx context.Context) error {
 		w.digest = ""
 	}
 	return nil
+}
+
+// look looks at the publication once what a transaction has changed is visible. (That it is in the stream doesn't make it so: it may wait for a
+// synchronous standby.)
+func (w *watch) look(ctx context.Context, xid uint32) error {
+	for {
+		var text string
+		asking, cancel := context.WithTimeout(ctx, w.f.cfg.ConnectTimeout)
+		err := w.l.sql.QueryRow(asking, `SELECT pg_current_snapshot()::text`).Scan(&text)
+		cancel()
+		if err != nil {
+			return err
+		}
+		s, err := consistency.ParseSnapshot(text)
+		if err != nil {
+			return err
+		}
+		// Of the 64 bits those are missing that it has in common with whatever runs at the time.
+		if s.Sees(s.Xmax + uint64(int64(int32(xid-uint32(s.Xmax))))) {
+			break
+		}
+		if err := w.l.stream.report(false, false); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lookSoon):
+		}
+	}
+	w.digest = ""
+	return w.poll(ctx)
 }
 
 // snapshot asks the primary what is visible and where it is.
