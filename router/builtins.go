@@ -1,5 +1,7 @@
 package router
 
+import "strings"
+
 // What the planner knows about functions of pg_catalog beyond their declared volatility. A name stands for all of its
 // overloads with the volatility that the list is for; overloads that don't fit are named in the comments.
 
@@ -46,8 +48,8 @@ var stableOnReplica = names(map[string]string{
 	// Comparing a time with and one without zone in jsonpath takes today's offset (jsonpath_exec.c: castTimeToTimeTz).
 	"reads the clock": `now transaction_timestamp statement_timestamp age timetz timezone jsonb_path_exists_tz
 		jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz`,
-	"depends on the session's schemas": `current_schemas pg_my_temp_schema pg_is_other_temp_schema`,
-	"depends on the server":            `version`,
+	ownSchemas:              `current_schemas pg_my_temp_schema pg_is_other_temp_schema`,
+	"depends on the server": `version`,
 	// What psql's \d and the introspection of object-relational mappers ask.
 	"depends on the catalog": `pg_get_expr pg_get_indexdef pg_get_constraintdef pg_get_viewdef pg_get_ruledef pg_get_triggerdef pg_get_functiondef
 		pg_get_function_arguments pg_get_function_identity_arguments pg_get_function_result pg_get_function_arg_default pg_get_function_sqlbody
@@ -61,6 +63,23 @@ var stableOnReplica = names(map[string]string{
 		pg_indexam_has_property pg_options_to_table aclexplode row_security_active has_database_privilege has_foreign_data_wrapper_privilege
 		has_function_privilege has_language_privilege has_parameter_privilege has_sequence_privilege has_server_privilege
 		has_tablespace_privilege has_type_privilege`,
+})
+
+const ownSchemas = "depends on the session's schemas"
+
+// serverWide tells whether a function of which the planner knows no more than that it depends on the server tells everybody
+// the same: what is measured and counted there, not what is particular to a session or transaction.
+func serverWide(name string) bool {
+	if _, ok := sizes[name]; ok {
+		return true
+	}
+	return strings.HasPrefix(name, "pg_stat_get_") && !strings.HasPrefix(name, "pg_stat_get_xact_") && name != "pg_stat_get_snapshot_timestamp" ||
+		strings.HasPrefix(name, "pg_ls_")
+}
+
+var sizes = names(map[string]string{
+	"": `pg_database_size pg_tablespace_size pg_relation_size pg_table_size pg_indexes_size pg_total_relation_size pg_postmaster_start_time
+		pg_conf_load_time pg_lock_status pg_stat_file`,
 })
 
 // writingStable are functions that are called stable and yet do more than read: they assign a transaction ID.
@@ -119,6 +138,9 @@ var nodeViews = names(map[string]string{
 		pg_file_settings pg_hba_file_rules pg_ident_file_mappings pg_locks pg_prepared_statements pg_prepared_xacts pg_replication_origin_status
 		pg_replication_slots pg_sequences pg_settings pg_shmem_allocations pg_shmem_allocations_numa pg_wait_events`,
 })
+
+// sessionViews are those of nodeViews that show what is particular to a session.
+var sessionViews = names(map[string]string{"": `pg_cursors pg_prepared_statements pg_backend_memory_contexts`})
 
 // binding are the functions of the server that leave state on the connection beyond the transaction.
 var binding = names(map[string]string{

@@ -82,7 +82,7 @@ func (c *closure) write(r *catalog.Relation) {
 // read adds what reading a relation by name, in a body, sets off.
 func (c *closure) read(r *catalog.Relation) {
 	if r.Persistence == catalog.Unlogged || r.Kind == catalog.KindForeignTable || r.Kind == catalog.KindSequence {
-		c.effect.add(onPrimary(fmt.Sprintf("%s can't be read on a replica", r.Name)))
+		c.effect.add(onPrimary(fmt.Sprintf("%s can't be read on a replica", r.Name)).forATime())
 	}
 	if c.viewed[r.OID] {
 		return

@@ -21,6 +21,7 @@ type effect struct {
 	leavesSeq   bool   // nextval, setval
 	catalogs    bool   // reads what is in system catalogs
 	prepared    bool   // shows the connection's prepared statements
+	untimed     bool   // not cacheable for a time either (freshet.cache_ttl): see forATime
 }
 
 // add merges another effect. The first reason of each kind is kept.
@@ -35,6 +36,7 @@ func (e *effect) add(o effect) {
 	e.leavesSeq = e.leavesSeq || o.leavesSeq
 	e.catalogs = e.catalogs || o.catalogs
 	e.prepared = e.prepared || o.prepared
+	e.untimed = e.untimed || o.untimed
 }
 
 // leavesLasting tells whether what is left behind can't be asked for.
@@ -59,12 +61,28 @@ func lasting(binds string) bool {
 // notCacheable is the effect of something that is a read, on any node.
 func notCacheable(reason string) effect { return effect{uncacheable: reason} }
 
-// onPrimary is the effect of something that is a read, on the primary.
-func onPrimary(reason string) effect { return effect{uncacheable: reason, primary: reason} }
+// onPrimary is the effect of something that is a read, on the primary. Unless something else is known of it, it is taken to depend
+// on the session or transaction that asks, or to be asked for what it does.
+func onPrimary(reason string) effect {
+	return effect{uncacheable: reason, primary: reason, untimed: true}
+}
+
+// forATime lifts what an application may ask to be cached for a time all the same: it is a read whose result was once right for
+// everybody with the same key, though nothing tells when it no longer is.
+func (e effect) forATime() effect {
+	e.untimed = false
+	return e
+}
+
+// neverForATime is the opposite.
+func (e effect) neverForATime() effect {
+	e.untimed = true
+	return e
+}
 
 // writes is the effect of something that isn't proven to be a read.
 func writes(reason string) effect {
-	return effect{uncacheable: reason, primary: reason, write: reason}
+	return effect{uncacheable: reason, primary: reason, write: reason, untimed: true}
 }
 
 // because adds to the reasons.

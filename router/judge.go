@@ -87,10 +87,10 @@ func (j *judge) builtin(f *catalog.Function) effect {
 	switch f.Volatility {
 	case catalog.Immutable:
 		if why, ok := immutableUncacheable[f.Name]; ok {
-			return onPrimary(called + " " + why)
+			return onPrimary(called + " " + why).forATime()
 		}
 		if strings.HasPrefix(f.Name, "_pg_") { // of information_schema
-			return onPrimary(called + " depends on the catalog")
+			return onPrimary(called + " depends on the catalog").forATime()
 		}
 		return effect{}
 	case catalog.Stable:
@@ -101,12 +101,16 @@ func (j *judge) builtin(f *catalog.Function) effect {
 			return effect{}
 		}
 		if why, ok := stableOnReplica[f.Name]; ok {
-			return notCacheable(called + " is stable and " + why)
+			e := notCacheable(called + " is stable and " + why)
+			e.untimed = why == ownSchemas
+			return e
 		}
 		if why, ok := writingStable[f.Name]; ok {
 			return writes(called + " " + why)
 		}
-		return onPrimary(called + " is stable and depends on more than its arguments")
+		e := onPrimary(called + " is stable and depends on more than its arguments")
+		e.untimed = !serverWide(f.Name)
+		return e
 	}
 	if why, ok := volatileOnReplica[f.Name]; ok {
 		return notCacheable(called + " " + why)
@@ -114,6 +118,7 @@ func (j *judge) builtin(f *catalog.Function) effect {
 	e := writes(called + " is volatile")
 	if why, ok := volatileReads[f.Name]; ok {
 		e = onPrimary(called + " " + why)
+		e.untimed = !serverWide(f.Name)
 	}
 	switch f.Name {
 	case "currval", "lastval":
@@ -148,7 +153,7 @@ func (j *judge) direct(f *catalog.Function) effect {
 			if j.trusted(f) {
 				return effect{}
 			}
-			return notCacheable(called + " is user-defined")
+			return notCacheable(called + " is user-defined").neverForATime() // it may look at the session
 		}
 		if extensionReads[f.Name] == f.Extension && f.Extension != "" {
 			return onPrimary(called + " is volatile")
@@ -160,7 +165,7 @@ func (j *judge) direct(f *catalog.Function) effect {
 		return e
 	}
 	// Procedural languages keep state of their own for each connection (GD in PL/Python, %_SHARED in PL/Perl …).
-	e := effect{uncacheable: called + " is user-defined", primary: called + " is in " + f.Language}
+	e := effect{uncacheable: called + " is user-defined", primary: called + " is in " + f.Language, untimed: true}
 	if volatile {
 		e = writes(called + " is user-defined and volatile")
 	}

@@ -121,6 +121,10 @@ type Plan struct {
 	Cacheable bool
 	// Reason says why the statement isn't cacheable, for users, naming the construct. Empty when it is.
 	Reason string
+	// ForATime: though it may not be cacheable, the answer is the same for all with the same key, and nobody is served worse by an
+	// earlier one than by its age: an application may ask to have it cached for a time (freshet.cache_ttl). Of what it depends
+	// on, Relations has what is known.
+	ForATime bool
 	// OnPrimary: a read that only the primary may answer. PrimaryReason says why.
 	OnPrimary     bool
 	PrimaryReason string
@@ -141,7 +145,8 @@ type Plan struct {
 	// Unbinds: DISCARD ALL: the connection's session state is gone.
 	Unbinds bool
 	// Relations are the OIDs of every relation with storage that the answer depends on, sorted, without duplicates:
-	// views followed, partitions and inheritance children included. Complete only for plans that are Cacheable.
+	// views followed, partitions and inheritance children included. Complete only for plans that are Cacheable; some for those that are
+	// ForATime; none for others.
 	Relations []uint32
 	// Deps say for each of Relations whether the answer depends on all of its rows, or on which.
 	Deps []Dependency

@@ -62,7 +62,10 @@ func systemCatalog(r *catalog.Relation) effect {
 	if r.Schema == "pg_catalog" && r.Kind == catalog.KindView && (node || strings.HasPrefix(r.Name, "pg_stat_") || strings.HasPrefix(r.Name, "pg_statio_")) {
 		e := onPrimary(reason)
 		e.prepared = r.Name == "pg_prepared_statements"
-		return e
+		if _, own := sessionViews[r.Name]; own || strings.HasPrefix(r.Name, "pg_stat_xact_") {
+			return e
+		}
+		return e.forATime()
 	}
 	if r.Kind == catalog.KindTable || r.Kind == catalog.KindView {
 		e := notCacheable(reason)
@@ -85,14 +88,18 @@ func (a *analysis) storage(r *catalog.Relation) {
 		}
 		a.reads(r.OID)
 	case catalog.KindForeignTable:
-		a.add(onPrimary(fmt.Sprintf("%s is a foreign table", r.Name)))
+		a.add(onPrimary(fmt.Sprintf("%s is a foreign table", r.Name)).forATime())
 	case catalog.KindSequence:
-		a.add(onPrimary(fmt.Sprintf("%s is a sequence", r.Name)))
+		a.add(onPrimary(fmt.Sprintf("%s is a sequence", r.Name)).forATime())
 	default:
 		a.add(writes(fmt.Sprintf("%s isn't a table or view", r.Name)))
 	}
-	if r.Persistence != catalog.Permanent {
-		a.add(onPrimary(fmt.Sprintf("table %s is unlogged", r.Name)))
+	switch r.Persistence {
+	case catalog.Permanent:
+	case catalog.Unlogged:
+		a.add(onPrimary(fmt.Sprintf("table %s is unlogged", r.Name)).forATime())
+	default:
+		a.add(onPrimary(fmt.Sprintf("table %s is temporary", r.Name)))
 	}
 	for _, c := range r.Columns {
 		if problem := a.j.typeProblem(c.Type); problem != "" {

@@ -134,8 +134,10 @@ func (st *statement) selection(n *pg.Node) *Plan {
 		a.add(effect{binds: "temporary table"})
 	}
 	p := a.effect.plan(KindRead)
-	if p.Cacheable {
+	if p.ForATime {
 		p.Relations = a.relations()
+	}
+	if p.Cacheable {
 		p.Deps = a.dependencies(n, st.text)
 		p.utf8 = a.s.Encoding == "UTF8"
 	}
@@ -160,6 +162,7 @@ func (e effect) plan(kind Kind) *Plan {
 		p.Reason = p.Binds
 	}
 	p.Cacheable = kind == KindRead && p.Reason == "" && !p.OnPrimary && !p.Writes
+	p.ForATime = kind == KindRead && !p.Writes && p.Binds == "" && !p.Frees && !e.untimed && !e.readsSeq && !e.leavesSeq
 	return p
 }
 
@@ -299,7 +302,7 @@ func (st *statement) explain(x *pg.ExplainStmt) *Plan {
 	if p.Assigns != nil && p.Binds == "" {
 		p.Binds = "set_config()"
 	}
-	p.Cacheable, p.Reason, p.Relations, p.Deps = false, "EXPLAIN", nil, nil
+	p.Cacheable, p.ForATime, p.Reason, p.Relations, p.Deps = false, false, "EXPLAIN", nil, nil
 	p.Set, p.Assigns, p.Unbinds = nil, nil, false
 	p.OnPrimary, p.PrimaryReason = true, "EXPLAIN"
 	return p
