@@ -2,6 +2,8 @@ package cache
 
 import (
 	"slices"
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/freshet/freshet/consistency"
@@ -10,7 +12,7 @@ import (
 
 // Entry is one cached answer: the bytes as they will be sent, and what is
 // needed to tell whether they are still right. It is immutable once it has
-// been handed to Put: anybody may read it, nobody may write it, and what it
+// been handed to Put (but for what Right notes): anybody may read it, nobody may write it, and what it
 // points to lives as long as somebody holds it, also after its eviction.
 type Entry struct {
 	// Key is the whole key (KeyBuilder.Bytes, copied).
@@ -26,7 +28,7 @@ type Entry struct {
 	// applied commit up to and including this one.
 	Seq consistency.Seq
 	// Deps are the cells of everything the answer depends on, the global
-	// cell among them.
+	// cell first.
 	Deps []*consistency.Cell
 	// Shown is when the answer was stored, if a replica gave it; 0: it is the primary's.
 	Shown int64
@@ -39,6 +41,13 @@ type Entry struct {
 	Until consistency.LSN
 	// FilledAt is when the answer was stored, in Unix nanoseconds.
 	FilledAt int64
+	// AsOf is an instant (by consistency.Now): the answer contains every commit that was acknowledged before it. 0: none is known.
+	AsOf int64
+	// ForATime: it was stored because somebody asked for it, though not all that it depends on is watched (freshet.cache_ttl). Only
+	// they may be given it.
+	ForATime bool
+
+	right atomic.Int64 // a later instant of which the same is known, since it was found fresh then
 
 	bytes int64 // what key and answer take in memory; set by SetBytes
 }
@@ -53,6 +62,57 @@ func (e *Entry) Fresh() bool {
 		}
 	}
 	return true
+}
+
+// newer says whether an entry is to be kept rather than replaced by another one of the same key.
+func (e *Entry) newer(o *Entry) bool {
+	if e.ForATime {
+		return e.AsOf > o.AsOf && e.Fresh()
+	}
+	return e.Epoch == o.Epoch && e.Seq > o.Seq && e.Fresh()
+}
+
+// Right notes that the answer was found fresh after the table had been asked for asOf (Source.AsOf). It is for RightAsOf, and
+// written now and then only: an entry that is in demand is read by all shards.
+func (e *Entry) Right(asOf int64) {
+	if asOf-e.right.Load() > int64(rightEvery) {
+		e.right.Store(asOf)
+	}
+}
+
+// rightEvery is by how much RightAsOf may be earlier than was known.
+const rightEvery = 50 * time.Millisecond
+
+// RightAsOf gives the latest instant of which it is known that the answer contains every commit that touches it and was
+// acknowledged before. It is for answers that are stale, or of which that can't be told now: the difference to now bounds
+// their staleness. 0: it must not be given to anybody, since something has changed that concerns all answers, as it does when
+// privileges change, or that can't be excluded.
+func (e *Entry) RightAsOf(t *consistency.Table) int64 {
+	if len(e.Deps) == 0 {
+		return 0
+	}
+	own := max(e.AsOf, e.right.Load())
+	// In this order: what was applied by asOf has stamped its cells before.
+	epoch, asOf, global := t.Epoch(), t.AsOf(), e.Deps[0].Seq()
+	if e.Epoch != epoch {
+		p := t.Past()
+		if p.Epoch != e.Epoch {
+			return 0
+		}
+		asOf, global = p.AsOf, p.Global
+	}
+	if global > e.Seq {
+		return 0
+	}
+	if e.ForATime {
+		return own
+	}
+	for _, c := range e.Deps[1:] {
+		if c.Seq() > e.Seq {
+			return own
+		}
+	}
+	return max(own, asOf)
 }
 
 // Len is the number of bytes of the answer as it will be sent, without key

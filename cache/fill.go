@@ -68,6 +68,8 @@ type Fill struct {
 	rels    []*consistency.Relation
 	probe   consistency.Probe
 	reached consistency.LSN // the table's position, at Begin or before
+	forTime bool            // see BeginForATime
+	watched bool            // the feed was caught up at Begin
 	buf     *[]byte         // key, then the answer
 	key     int             // length of the key
 	rows    int             // where the rows begin in buf
@@ -90,9 +92,23 @@ const (
 // is sent. An error (consistency.ErrNotServing, ErrUncovered, ErrTooBig) says
 // that nothing can be stored now; the Fill is idle then.
 func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, deps []consistency.Dependency) error {
+	return f.begin(fills, t, key, deps, false)
+}
+
+// BeginForATime is Begin for an answer that is to be stored for a time, though not all that it depends on is watched. What is
+// watched makes it stale all the same: relations that the feed covers, if it is caught up, and changes of the catalog in any case.
+func (f *Fill) BeginForATime(fills *Fills, t *consistency.Table, key []byte, deps []consistency.Dependency) error {
+	return f.begin(fills, t, key, deps, true)
+}
+
+func (f *Fill) begin(fills *Fills, t *consistency.Table, key []byte, deps []consistency.Dependency, forTime bool) error {
 	f.Abandon()
-	if !t.Serving() {
-		return consistency.ErrNotServing
+	f.forTime, f.watched = forTime, t.Serving()
+	if !f.watched {
+		if !forTime {
+			return consistency.ErrNotServing
+		}
+		deps = nil
 	}
 	if len(key) > fills.limit {
 		return ErrTooBig
@@ -103,6 +119,9 @@ func (f *Fill) Begin(fills *Fills, t *consistency.Table, key []byte, deps []cons
 	for _, d := range deps {
 		for _, oid := range d.Relations {
 			r := t.Relation(oid)
+			if forTime {
+				continue
+			}
 			if !r.Covered() {
 				return ErrUncovered
 			}
@@ -206,7 +225,12 @@ func (f *Fill) Store(p consistency.Probe, until consistency.LSN) error {
 	}
 	// What Begin noted can't be told otherwise by the caller.
 	p.Began, p.Visible, p.Epoch = f.probe.Began, f.probe.Visible, f.probe.Epoch
-	seq, err := f.table.Contains(p)
+	seq, err := p.Began, error(nil)
+	if f.watched {
+		seq, err = f.table.Contains(p)
+	} else if p.Epoch != f.table.Epoch() {
+		err = consistency.ErrGap
+	}
 	if err != nil {
 		return fmt.Errorf("cache: answer not stored: %w", err)
 	}
@@ -224,9 +248,12 @@ func (f *Fill) Store(p consistency.Probe, until consistency.LSN) error {
 		Deps:     append([]*consistency.Cell(nil), f.deps...),
 		Epoch:    p.Epoch,
 		FilledAt: consistency.Now(),
+		AsOf:     p.AsOf,
+		ForATime: f.forTime,
 		Until:    until,
 	}
 	switch {
+	case !f.watched:
 	case p.OnReplica:
 		e.Position, e.Shown = p.Replayed, e.FilledAt
 	case seq >= p.Began:

@@ -138,7 +138,7 @@ func (c *L1) Put(e *Entry) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if old, ok := p.mu.lru.Peek(h); ok {
-		if bytes.Equal(old.Key, e.Key) && old.Epoch == e.Epoch && old.Seq > e.Seq && old.Fresh() {
+		if bytes.Equal(old.Key, e.Key) && old.newer(e) {
 			p.refused.Add(1)
 			return false
 		}

@@ -58,6 +58,7 @@ func (t *Table) Apply(c Commit) Seq {
 		}
 	}
 	if c.Catalog {
+		t.past.Store(nil)
 		t.mu.ring.fence()
 		t.catalog.Store(uint64(seq))
 		t.global.seq.Store(uint64(seq))
@@ -91,6 +92,9 @@ func (t *Table) Gap() {
 
 func (t *Table) gapLocked() {
 	seq := t.mu.ring.last + 1
+	if t.served.Swap(false) {
+		t.past.Store(&Past{Epoch: t.Epoch(), Global: t.global.Seq(), AsOf: t.AsOf()})
+	}
 	if rule.CaughtUp {
 		t.serving.Store(false)
 		for _, r := range t.mu.relations {
@@ -127,7 +131,12 @@ func (t *Table) Start(s Start) {
 }
 
 // SetServing opens the table for hits and fills when the feed has caught up, or closes it.
-func (t *Table) SetServing(on bool) { t.serving.Store(on) }
+func (t *Table) SetServing(on bool) {
+	if on {
+		t.served.Store(true)
+	}
+	t.serving.Store(on)
+}
 
 // ObserveSnapshot takes a snapshot (pg_current_snapshot()) of the primary that the feed follows. Without one now and then,
 // what was applied long ago isn't known to be visible when a long transaction holds back xmin.

@@ -111,6 +111,12 @@ func (s *Session) LowerFloor(lsn LSN) {
 	}
 }
 
+// WrittenSince says whether the session has written something that needn't have been acknowledged before the instant at, so that
+// what was right as of that instant may lack it.
+func (s *Session) WrittenSince(at int64) bool {
+	return s.writing.Load() != 0 || s.lastEnd.Load() >= at
+}
+
 // Pinned says whether reads go to the primary however far the sources are: a write is under way, or its position is not
 // known yet (a source whose AsOf is later than the write is admitted even so, see Judge), or, with release Window, the
 // window is not over at the instant now. A window found to be over is retired, for Judge, whose refNow stands still

@@ -83,7 +83,7 @@ func (s *Session) ReplicaShowed(now int64) { raise(&s.shown, now) }
 // its WAL, but not of what it shows: a commit becomes visible there after its record has been sent to the replicas.
 func (s *Session) ShownByReplica() int64 { return s.shown.Load() }
 
-// Inherit makes the session see what the other one has seen.
+// Inherit makes the session see what the other one has seen, and remember when it has written.
 func (s *Session) Inherit(other *Session) {
 	other.seen.mu.Lock()
 	list := slices.Clone(other.seen.mu.list)
@@ -92,6 +92,7 @@ func (s *Session) Inherit(other *Session) {
 		s.See(g.source, g.epoch, g.at)
 	}
 	s.ReplicaShowed(other.ShownByReplica())
+	raise(&s.lastEnd, other.lastEnd.Load())
 	s.Saw(other.Floor()) // after the list: what is settled meanwhile is in the floor by now
 }
 

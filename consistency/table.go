@@ -72,6 +72,8 @@ type Table struct {
 	timeline atomic.Uint32
 	catalog  atomic.Uint64 // Seq of the last commit that changed the catalog, or gap
 	looked   atomic.Uint64 // Seq: the last look at the catalog contains every commit up to it
+	served   atomic.Bool   // it has been serving since the last gap
+	past     atomic.Pointer[Past]
 
 	mu struct {
 		sync.RWMutex
@@ -150,6 +152,7 @@ type Probe struct {
 	Replayed  LSN      // on a replica: pg_last_wal_replay_lsn()
 	Snapshot  Snapshot // on the primary: pg_current_snapshot()
 	Timeline  uint32   // of the node that answered; 0: not known, and not compared
+	AsOf      int64    // an instant (by Now): the answer contains every commit that was acknowledged before it; 0: not known
 
 	Epoch   uint64 // of the table when the fill was begun
 	Began   Seq    // what it had applied then
@@ -219,7 +222,10 @@ func (t *Table) seenLocked(s Snapshot, visible Seq) (Seq, bool) {
 // change. It must be called after what was planned by the old catalog has been dropped. With lsn 0, what was filled from a
 // replica afterwards counts as new however far that has replayed.
 func (t *Table) CatalogChanged(lsn LSN) Seq {
-	return t.stamp(lsn, func(seq Seq) { t.global.seq.Store(uint64(seq)) })
+	return t.stamp(lsn, func(seq Seq) {
+		t.global.seq.Store(uint64(seq))
+		t.past.Store(nil)
+	})
 }
 
 // CatalogLooked says that the catalog by which statements are planned now was read with this snapshot of the primary, in a
@@ -242,6 +248,21 @@ func (t *Table) Flush(oid uint32) Seq {
 
 // FlushAll makes every entry stale.
 func (t *Table) FlushAll() Seq { return t.CatalogChanged(0) }
+
+// Past is what is known of the last epoch that has served, now that a gap has ended it.
+type Past struct {
+	Epoch  uint64
+	Global Seq   // of the global cell, until then
+	AsOf   int64 // as of this instant, the cells held for everything that had been acknowledged
+}
+
+// Past gives that; the zero Past when there is none, or something has changed since that concerns all entries. Lock-free.
+func (t *Table) Past() Past {
+	if p := t.past.Load(); p != nil {
+		return *p
+	}
+	return Past{}
+}
 
 // stamp applies a pseudo-commit.
 func (t *Table) stamp(lsn LSN, cells func(Seq)) Seq {
