@@ -91,6 +91,9 @@ func (e *Entry) RightAsOf(t *consistency.Table) int64 {
 	if len(e.Deps) == 0 {
 		return 0
 	}
+	if len(e.Deps) == 0 {
+		return 0
+	}
 	own := max(e.AsOf, e.right.Load())
 	// In this order: what was applied by asOf has stamped its cells before.
 	epoch, asOf, global := t.Epoch(), t.AsOf(), e.Deps[0].Seq()

@@ -27,7 +27,8 @@ type client struct {
 	user     string
 	database string
 	identity auth.Identity
-	seated   bool // has a seat to leave (Server.takeSeat)
+	seated   bool   // has a seat to leave (Server.takeSeat)
+	refills  []byte // the key that it fills the cache for; nil: there is somebody, at the other end of conn
 
 	conn    *shard.Conn // client <-> proxy
 	session *Session
@@ -126,8 +127,12 @@ func (c *client) post(fn func()) {
 
 // do runs fn as an event of the client's connection: if it panics, this client goes, and no other.
 func (c *client) do(fn func()) {
-	if !c.ended {
+	switch {
+	case c.ended:
+	case c.conn != nil:
 		c.conn.Do(fn)
+	case c.refills != nil:
+		c.doAlone(fn)
 	}
 }
 
@@ -179,16 +184,36 @@ func (c *client) Drained(*shard.Conn) {
 
 func (c *client) Now() int64 { return consistency.Now() }
 
-func (c *client) ToClient(p []byte)   { c.conn.Write(p) }
-func (c *client) ClientBuffered() int { return c.conn.Buffered() }
-func (c *client) PauseClient()        { c.conn.PauseRead() }
-func (c *client) ResumeClient()       { c.conn.ResumeRead() }
+func (c *client) ToClient(p []byte) {
+	if c.conn != nil {
+		c.conn.Write(p)
+	}
+}
+
+func (c *client) ClientBuffered() int {
+	if c.conn == nil {
+		return 0
+	}
+	return c.conn.Buffered()
+}
+
+func (c *client) PauseClient() {
+	if c.conn != nil {
+		c.conn.PauseRead()
+	}
+}
+
+func (c *client) ResumeClient() {
+	if c.conn != nil {
+		c.conn.ResumeRead()
+	}
+}
 
 func (c *client) CloseClient() {
-	if !c.closing {
-		c.closing = true
+	if !c.closing && c.conn != nil {
 		c.conn.CloseAfterFlush()
 	}
+	c.closing = true
 }
 
 func (c *client) Acquire(s *Session, n *topology.Node) *backend.Conn {
@@ -331,6 +356,10 @@ func (c *client) Ended(*Session) {
 		c.StopAwaiting(nil)
 		c.limit.Stop()
 		c.leaveHome()
+		if c.refills != nil {
+			c.srv.cfg.Shared.refills.end(c.refills)
+			return
+		}
 		c.srv.gone(c)
 	}
 }

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/router/topology"
 )
@@ -50,6 +53,10 @@ const (
 	reasonStreamed
 	reasonLocal
 	reasonHeld
+	reasonForATime
+	reasonMissForATime
+	reasonRevalidates
+	reasonNoNode
 )
 
 var reasonTexts = [...]string{
@@ -74,6 +81,10 @@ var reasonTexts = [...]string{
 	reasonError:        "failed before it reached a server",
 	reasonStreamed:     "a pipeline with Flush, or too large to look through first",
 	reasonLocal:        "answered by Freshet",
+	reasonForATime:     "cached for %s by freshet.cache_ttl",
+	reasonMissForATime: "stored for %s by freshet.cache_ttl",
+	reasonRevalidates:  "cached, stale, while it is fetched anew (--stale-while-revalidate)",
+	reasonNoNode:       "cached, stale, since no server can answer (--stale-if-error)",
 	reasonHeld:         "answered by Freshet: a transaction begins on a server when a statement needs one",
 }
 
@@ -98,11 +109,16 @@ type lastAnswer struct {
 	reason   reason
 	detail   string
 	position consistency.LSN
+	stale    bool          // it was, or that it isn't can't be told
+	ttl      time.Duration // of reasonForATime and reasonMissForATime
 }
 
 func (l lastAnswer) sourceText() string {
 	switch l.source {
 	case sourceL1:
+		if l.stale {
+			return "l1 stale"
+		}
 		return "l1"
 	case sourceFlight:
 		return "flight"
@@ -118,6 +134,9 @@ func (l lastAnswer) sourceText() string {
 
 func (l lastAnswer) reasonText() string {
 	t := reasonTexts[l.reason]
+	if l.ttl != 0 {
+		t = fmt.Sprintf(t, formatTime(l.ttl))
+	}
 	if l.detail != "" {
 		t += ": " + l.detail
 	}

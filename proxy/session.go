@@ -54,6 +54,9 @@ type Env interface {
 	ExpireIn(s *Session, d time.Duration)
 	// WakeIn leads to Woken with the same number after d.
 	WakeIn(s *Session, d time.Duration, number uint64)
+	// Refill has the unit in hand run once more, for the cache alone: msgs are its messages, made to need nothing of the session
+	// but its settings. Shared.refills is told when it is over.
+	Refill(s *Session, key, msgs []byte)
 	// Judge plans statements again, by the catalog as it is known now; Judged follows.
 	Judge(s *Session, ticket uint64, ran []PlanRequest)
 	// Ended says that the session is over and holds nothing any more.
@@ -204,6 +207,8 @@ type Session struct {
 	limit     limit // see session_limits.go
 	limitAnew bool  // another unit has begun meanwhile
 
+	refilling bool // nobody's: it fills the cache
+
 	restUntil int64 // no reads wait for a source to catch up before
 	settling  int   // reads that are still to ask how far their server is, see settleSoon
 
@@ -261,8 +266,9 @@ type unit struct {
 	copyOver    bool // the client has said CopyDone or CopyFail
 
 	sight     sight
-	arrived   int64 // strong: the unit had arrived by then
-	asked     bool  // strong: the primary has been asked where it is
+	ttl       time.Duration // the answer is cached for a time, though not all of it is watched; 0: only if it is
+	arrived   int64         // strong: the unit had arrived by then
+	asked     bool          // strong: the primary has been asked where it is
 	floor     consistency.LSN
 	waitBy    int64 // when waiting for a source to catch up ends
 	waitsOver bool
@@ -270,6 +276,7 @@ type unit struct {
 	showBy    int64 // when waiting for the primary to show what replicas have shown ends
 
 	key        []byte // of the cache; empty: not looked up
+	promised   bool   // … and it has in it what the client was told of the statement before
 	filling    bool   // the answer is being captured
 	probe      consistency.Probe
 	probed     bool

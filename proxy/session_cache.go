@@ -15,8 +15,10 @@ import (
 // far as session and statement are concerned; the reason why not is noted for SHOW freshet.reason.
 func (s *Session) mayCache(plan *router.Plan, clockWord bool) bool {
 	u := &s.unit
+	u.ttl = 0
+	ttl := s.cacheTTL(plan)
 	switch {
-	case !plan.Cacheable:
+	case !plan.Cacheable && ttl == 0:
 		u.reason, u.detail = reasonNotCacheable, plan.Reason
 	case s.shared.CacheOff:
 		u.reason = reasonCacheOff
@@ -30,13 +32,18 @@ func (s *Session) mayCache(plan *router.Plan, clockWord bool) bool {
 		u.reason = reasonCacheOff
 	case s.route() != router.RouteAuto:
 		u.reason = reasonRoute
-	case clockWord:
-		u.reason, u.detail = reasonNotCacheable, "a literal or parameter may read the clock ('now', 'today', …)"
+	case clockWord && ttl == 0:
+		u.reason, u.detail = reasonNotCacheable, clockWordReason
 	default:
+		if ttl > 0 {
+			s.chooseForATime(plan, clockWord, ttl)
+		}
 		return true
 	}
 	return false
 }
+
+const clockWordReason = "a literal or parameter may read the clock ('now', 'today', …)"
 
 // route is where the statement in hand wants to be answered.
 func (s *Session) route() router.Route {
@@ -85,6 +92,10 @@ func (s *Session) hashKey(text, oids, rest, promised []byte) {
 	b.Part(oids)
 	b.Part(rest)
 	b.Part(promised)
+	s.unit.promised = promised != nil
+	if s.unit.ttl > 0 {
+		b.PartString("for a time") // which is an answer of its own: others must not be given it
+	}
 	s.unit.key = append(s.unit.key[:0], b.Bytes()...)
 }
 
@@ -93,19 +104,28 @@ func (s *Session) hashKey(text, oids, rest, promised []byte) {
 func (s *Session) tryCache(msgs []byte) bool {
 	u := &s.unit
 	t := s.db.Table
+	if u.ttl > 0 {
+		return s.tryForATime(msgs)
+	}
 	if !t.Serving() {
 		u.reason = reasonFeedBehind
 		s.local.Counters.MissFeed.Add(1)
 		return false
 	}
-	v := s.cons.Judge(&t.Source, s.want(s.env.Now()))
+	now := s.env.Now()
+	v := s.cons.Judge(&t.Source, s.want(now))
+	asOf := t.AsOf()
 	// In this order: a commit stamps its cells before it moves the position.
 	e := s.shared.L1.Get(u.key)
-	usable := e != nil && e.Fresh() && s.fits(e)
+	usable := e != nil && e.Fresh() && s.fits(e) && s.shared.expired(e, now) <= 0
 	switch v {
 	case admitted:
 		if usable {
+			e.Right(asOf)
 			s.hit(e)
+			return true
+		}
+		if s.revalidate(e, now, msgs) {
 			return true
 		}
 	case consistency.BehindPrimary, consistency.BehindFloor, consistency.Unsettled:
@@ -122,11 +142,17 @@ func (s *Session) tryCache(msgs []byte) bool {
 		s.local.Counters.MissGate.Add(1)
 		return false
 	}
+	return s.joinFlight(msgs, v == admitted)
+}
+
+// joinFlight makes the unit wait for a flight, or the leader of one, or go alone. open: the gate is open. False: it goes to a server.
+func (s *Session) joinFlight(msgs []byte, open bool) bool {
+	u := &s.unit
 	if u.alone || u.leading {
 		return false
 	}
-	f, leading := s.shared.Flights.Join(u.key, t.Applied(), s.env.Waker(s, u.number))
-	u.flight, u.leading, u.open = f, leading, v == admitted
+	f, leading := s.shared.Flights.Join(u.key, s.db.Table.Applied(), s.env.Waker(s, u.number))
+	u.flight, u.leading, u.open = f, leading, open
 	if leading {
 		return false
 	}
@@ -213,6 +239,10 @@ func (s *Session) hit(e *cache.Entry) {
 		s.last.source, s.last.reason = sourceFlight, reasonShared
 		s.local.Counters.FlightShared.Add(1)
 	}
+	if u.ttl > 0 {
+		s.last.reason, s.last.ttl = reasonForATime, u.ttl
+		s.local.Counters.HitForATime.Add(1)
+	}
 	s.local.Counters.HitL1.Add(1)
 	s.endLead((*cache.Flight).Done) // somebody else has filled it while this one waited
 	s.noteLeft()
@@ -236,13 +266,19 @@ func (s *Session) beginFill() {
 	if s.fill == nil {
 		s.fill = new(cache.Fill)
 	}
-	if err := s.fill.Begin(s.shared.Fills, s.db.Table, u.key, s.dependencies()); err != nil {
+	var err error
+	if u.ttl > 0 {
+		err = s.fill.BeginForATime(s.shared.Fills, s.db.Table, u.key, s.local.whole(u.plan.Relations))
+	} else {
+		err = s.fill.Begin(s.shared.Fills, s.db.Table, u.key, s.dependencies())
+	}
+	if err != nil {
 		u.reason, u.detail = reasonUncovered, err.Error()
 		s.local.Counters.MissUncovered.Add(1)
 		s.abandonFlight()
 		return
 	}
-	if snap := s.db.Catalog(); snap == nil || snap.Generation != u.plan.Generation || !s.db.Table.CatalogHolds() || !s.hasDefaults() {
+	if snap := s.db.Catalog(); snap == nil || snap.Generation != u.plan.Generation || !s.catalogHolds() || !s.hasDefaults() {
 		// The plan may name the wrong relations, and the stamp that says so may have come before Begin, which would then not
 		// see it. While the plan's snapshot is current, and holds what the feed knows to have changed, that stamp is still to come.
 		// And a connection from before may have begun with other settings.
@@ -257,7 +293,14 @@ func (s *Session) beginFill() {
 	}
 	u.probe = s.fill.Probe()
 	u.probe.Timeline = s.node.Timeline()
-	if u.reason == reasonNone {
+	u.probe.AsOf = s.env.Now() // before the query is sent
+	if s.node.Role() == topology.Replica {
+		u.probe.AsOf = s.node.AsOf()
+	}
+	switch {
+	case u.ttl > 0:
+		u.reason = reasonMissForATime
+	case u.reason == reasonNone:
 		u.reason = reasonMiss
 	}
 	s.local.Counters.Misses.Add(1)

@@ -196,9 +196,10 @@ func (s *Session) mayRetry(code []byte) bool {
 	if !u.read || u.sent || u.attempts-u.stale >= maxAttempts || s.cancelled || s.phase == phaseOrphan {
 		return false
 	}
-	switch string(code) {
-	case "57P01", "57P02", "57P03": // shutting down, crashed, starting
+	if isDown(string(code)) {
 		return !s.conn.Kept()
+	}
+	switch string(code) {
 	case "40001", "25006", "40P01", "55P03": // on a replica: a conflict with recovery, a write after all
 		return s.node.Role() == topology.Replica
 	case "0A000": // "cached plan must not change result type": prepared before a change that this client knows of
@@ -207,6 +208,9 @@ func (s *Session) mayRetry(code []byte) bool {
 	}
 	return false
 }
+
+// isDown says whether an error says that the server is shutting down, has crashed, or is starting.
+func isDown(code string) bool { return code == "57P01" || code == "57P02" || code == "57P03" }
 
 // finish ends the unit: the server connection goes back, stays, or is closed if there is any doubt about it.
 func (s *Session) finish(leftover bool) {
@@ -425,6 +429,10 @@ func (s *Session) ServerClosed(err error) {
 		u.retrying = false
 		u.avoid = node
 		s.again()
+		s.pump()
+		return
+	}
+	if u.read && whole && s.phase == phaseRunning && !s.cancelled && s.staleIfError() {
 		s.pump()
 		return
 	}

@@ -343,7 +343,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 		return
 	}
 	if u.plan != nil {
-		if b, st, ok := s.single(msgs); ok && s.mayCache(u.plan, clock) && !hasClockWord(b) {
+		if b, st, ok := s.single(msgs); ok && s.mayCache(u.plan, clock || u.plan.Cacheable && hasClockWord(b)) {
 			s.hashKey([]byte(st.text), st.oids, b.Rest(), s.promised(st))
 			if s.tryCache(msgs) {
 				return

@@ -58,7 +58,7 @@ func (s *Session) run() {
 	if s.phase == phaseAsking || s.phase == phaseCatchingUp {
 		return
 	}
-	if node == nil && s.awaitNode() {
+	if node == nil && (s.staleIfError() || s.awaitNode()) {
 		return
 	}
 	if node == nil {
@@ -254,6 +254,7 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 		return
 	}
 	switch {
+	case !errors.Is(err, backend.ErrPoolWait) && (!refused || isDown(pg.Code)) && s.staleIfError():
 	case errors.Is(err, backend.ErrPoolWait):
 		s.fail(wire.Errorf("53300", "no connection to %s became free within %s", node.Addr(), s.shared.PoolWait).
 			WithHint("Raise --pool-size or --pool-wait, or run fewer long transactions."))
@@ -294,7 +295,7 @@ func (s *Session) send() {
 		s.cons.WriteBegan()
 	}
 	s.local.out = s.local.out[:0]
-	if u.read && u.key != nil && (u.leading || u.alone) && u.plan != nil && u.plan.Cacheable {
+	if (u.read || u.ttl > 0) && u.key != nil && (u.leading || u.alone) && u.plan != nil && (u.plan.Cacheable || u.ttl > 0) {
 		s.beginFill()
 	}
 	s.lookAt()

@@ -520,6 +520,9 @@ func (s *Session) noteAnswer() {
 		src = sourceReplica
 	}
 	s.last = lastAnswer{source: src, node: s.node, reason: u.reason, detail: u.detail, position: u.sight.least}
+	if u.reason == reasonMissForATime {
+		s.last.ttl = u.ttl
+	}
 	if u.probed && u.probe.OnReplica {
 		s.last.position = u.probe.Replayed
 	}

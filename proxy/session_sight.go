@@ -40,7 +40,7 @@ func (s *Session) lookAt() {
 		g.source = nil // to prepare and describe shows nothing
 		return
 	}
-	g.asks = u.read && (u.leaves || !s.held.on) && (u.filling || s.settling > 0)
+	g.asks = (u.read || u.filling) && (u.leaves || !s.held.on) && (u.filling || s.settling > 0)
 	if g.asks && s.settling > 0 {
 		s.settling--
 	}

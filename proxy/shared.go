@@ -39,9 +39,13 @@ type Shared struct {
 	PoolWait       time.Duration // for the error's text
 	CacheOff       bool
 	MaxPrepared    int // clients' statements on one server connection
+	// How long an answer is kept though nothing says that it is stale (0: no limit), and for how long it is given though it may be
+	// (0: not at all): to sessions of the level eventual while another is fetched, and to all when no server can answer.
+	CacheTTL, StaleWhileRevalidate, StaleIfError time.Duration
 
 	CancelWait time.Duration // how long a server may take to react to a request to cancel
 
+	refills refills
 	limits  atomic.Pointer[Limits] // nil: none
 	elastic atomic.Int64           // see session_elastic.go
 }
@@ -114,6 +118,13 @@ type ShardLocal struct {
 	scratch []byte
 	out     []byte
 	params  []router.Param
+	deps    [1]consistency.Dependency
+}
+
+// whole is a dependency on all rows of these relations. It is the shard's scratch.
+func (l *ShardLocal) whole(relations []uint32) []consistency.Dependency {
+	l.deps[0].Relations = relations
+	return l.deps[:]
 }
 
 // NewShardLocal makes the scratch memory of one shard.
@@ -123,6 +134,9 @@ func NewShardLocal() *ShardLocal { return &ShardLocal{Lexer: router.NewLexer()} 
 type Counters struct {
 	HitL1         atomic.Uint64
 	FlightShared  atomic.Uint64
+	HitForATime   atomic.Uint64 // of HitL1: because of freshet.cache_ttl
+	Revalidated   atomic.Uint64 // of HitL1: stale, while it was fetched anew
+	StaleIfError  atomic.Uint64 // of HitL1: stale, since no server could answer
 	Misses        atomic.Uint64
 	MissFeed      atomic.Uint64 // not looked up: the feed isn't caught up
 	MissGate      atomic.Uint64 // not looked up: the cache hasn't reached the session's floor, or is too stale
@@ -152,6 +166,8 @@ type SharedConfig struct {
 	CancelWait     time.Duration // how long a server may take to react to a request to cancel; then its connection is closed
 	CacheOff       bool
 	MaxPrepared    int // clients' statements on one server connection
+
+	CacheTTL, StaleWhileRevalidate, StaleIfError time.Duration // see Shared
 }
 
 // NewShared puts together what sessions share.
@@ -165,5 +181,6 @@ func NewShared(cfg SharedConfig) *Shared {
 		Defaults:     options{route: router.RouteAuto, consistency: cfg.Consistency, maxStaleness: cfg.MaxStaleness},
 		MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.CacheOff,
 		MaxPrepared: cfg.MaxPrepared, CancelWait: cfg.CancelWait,
+		CacheTTL: cfg.CacheTTL, StaleWhileRevalidate: cfg.StaleWhileRevalidate, StaleIfError: cfg.StaleIfError,
 	}
 }

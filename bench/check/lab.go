@@ -82,7 +82,9 @@ func startLab(ctx context.Context, cfg Config) (_ *lab, err error) {
 // serve starts Freshet.
 func (l *lab) serve() error {
 	args := []string{"serve", "--listen", "127.0.0.1:" + l.port, "--http", "127.0.0.1:" + l.http, "--log-level", "warn",
-		"--max-staleness", l.cfg.Bound.String(), "--drain-timeout", "1s", "--primary", l.cluster.Primary().URL(cluster.App)}
+		"--max-staleness", l.cfg.Bound.String(), "--drain-timeout", "1s",
+		"--stale-if-error", "0", // what it gives when all servers are down isn't what the levels promise
+		"--primary", l.cluster.Primary().URL(cluster.App)}
 	for _, n := range l.cluster.Nodes() {
 		if n != l.cluster.Primary() && n != l.standby {
 			args = append(args, "--replica", n.URL(cluster.App))

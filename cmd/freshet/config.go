@@ -55,12 +55,15 @@ type ServeConfig struct {
 	MaxStaleness time.Duration `default:"2s" placeholder:"TIME" help:"No replica or cache that is staler answers a read. Default: ${default}."`
 	Balance      string        `default:"least-outstanding" placeholder:"RULE" help:"Which replica: least-outstanding, round-robin or random. Default: ${default}."`
 
-	Cache         string `default:"auto" placeholder:"MODE" help:"auto: whatever is proven safe, kept right by the WAL; off. Default: ${default}."`
-	L1Size        Size   `name:"l1-size" default:"256MiB" placeholder:"SIZE" help:"Memory for cached answers, everything counted. Default: ${default}."`
-	CacheMaxEntry Size   `default:"1MiB" placeholder:"SIZE" help:"Larger answers aren't cached. Default: ${default}."`
-	RowCells      Size   `default:"64MiB" placeholder:"SIZE" help:"Memory for each database to tell by which rows a write makes which answers stale; 0: by whole tables. Default: ${default}."`
-	Slot          string `placeholder:"NAME" help:"Permanent replication slot of the WAL feed. Default: a temporary one."`
-	Publication   string `default:"freshet" placeholder:"NAME" help:"Publication that the WAL feed reads; 'freshet setup' makes it. Default: ${default}."`
+	Cache                string        `default:"auto" placeholder:"MODE" help:"auto: whatever is proven safe, kept right by the WAL; off. Default: ${default}."`
+	L1Size               Size          `name:"l1-size" default:"256MiB" placeholder:"SIZE" help:"Memory for cached answers, everything counted. Default: ${default}."`
+	CacheMaxEntry        Size          `default:"1MiB" placeholder:"SIZE" help:"Larger answers aren't cached. Default: ${default}."`
+	RowCells             Size          `default:"64MiB" placeholder:"SIZE" help:"Memory for each database to tell by which rows a write makes which answers stale; 0: by whole tables. Default: ${default}."`
+	CacheTTL             time.Duration `name:"cache-ttl" default:"0" placeholder:"TIME" help:"A cached answer expires after it at the latest; 0: only when the WAL says so. Default: ${default}."`
+	StaleIfError         time.Duration `default:"5m" placeholder:"TIME" help:"When no server can give an answer, a cached one is given that is staler by no more than this, except to strong reads; 0: never. Default: ${default}."`
+	StaleWhileRevalidate time.Duration `default:"0" placeholder:"TIME" help:"For eventual sessions: a cached answer that has gone stale within this time is given while one query fetches another; 0: never. Default: ${default}."`
+	Slot                 string        `placeholder:"NAME" help:"Permanent replication slot of the WAL feed. Default: a temporary one."`
+	Publication          string        `default:"freshet" placeholder:"NAME" help:"Publication that the WAL feed reads; 'freshet setup' makes it. Default: ${default}."`
 
 	LogFormat    string        `default:"text" placeholder:"FORMAT" help:"text or json. Default: ${default}."`
 	LogLevel     string        `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: ${default}."`

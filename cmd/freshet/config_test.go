@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 		PoolSize: 20, PoolWait: 5 * time.Second, PoolMode: "transaction", MaxPreparedStatements: 1000, ConnectTimeout: 5 * time.Second,
 		ServerLifetime: time.Hour, ServerIdleTimeout: 10 * time.Minute,
 		RYWWindow: 10 * time.Second, RYWRelease: "caught-up", MaxStaleness: 2 * time.Second, Balance: "least-outstanding",
-		Cache: "auto", L1Size: 256 << 20, CacheMaxEntry: 1 << 20, RowCells: 64 << 20, Publication: "freshet",
+		Cache: "auto", L1Size: 256 << 20, CacheMaxEntry: 1 << 20, RowCells: 64 << 20, StaleIfError: 5 * time.Minute, Publication: "freshet",
 		LogFormat: "text", LogLevel: "info", DrainTimeout: 30 * time.Second,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -89,7 +89,7 @@ func TestEveryFlagHasThreeNames(t *testing.T) {
 		"auth-type": "trust", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "max-prepared-statements": "9", "connect-timeout": "8ms",
 		"pool-mode": "session", "query-timeout": "1s", "idle-transaction-timeout": "2s", "client-idle-timeout": "3s",
 		"server-lifetime": "2h", "server-idle-timeout": "3h", "consistency": "strong", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
-		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "row-cells": "5MiB", "slot": "s", "publication": "p",
+		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "row-cells": "5MiB", "cache-ttl": "5s", "stale-if-error": "6s", "stale-while-revalidate": "7s", "slot": "s", "publication": "p",
 		"unix-socket-dir": "/d", "auth-file": "f", "tls-mode": "allow", "tls-cert": "c", "tls-key": "k", "tls-client-ca": "a",
 		"log-format": "json", "log-level": "debug", "drain-timeout": "4s", "shards": "3",
 	}
@@ -251,6 +251,9 @@ func TestValidate(t *testing.T) {
 		{func(c *ServeConfig) { c.Cache = "on" }, `--cache: "on" isn't one of auto and off`},
 		{func(c *ServeConfig) { c.L1Size = 100 }, "--l1-size: 100 is too little: at least 1MiB"},
 		{func(c *ServeConfig) { c.CacheMaxEntry = 1 << 40 }, "--cache-max-entry: 1TiB is out of range: from 1KiB to --l1-size"},
+		{func(c *ServeConfig) { c.CacheTTL = -1 }, "--cache-ttl: -1ns isn't possible: 0 or more"},
+		{func(c *ServeConfig) { c.StaleIfError = -1 }, "--stale-if-error: -1ns isn't possible: 0 or more"},
+		{func(c *ServeConfig) { c.StaleWhileRevalidate = -1 }, "--stale-while-revalidate: -1ns isn't possible: 0 or more"},
 		{func(c *ServeConfig) { c.Slot = "A-b" }, `--slot: "A-b" can't be a slot's name`},
 		{func(c *ServeConfig) { c.Publication = "" }, `--publication: "" can't be`},
 		{func(c *ServeConfig) { c.LogFormat = "xml" }, `--log-format: "xml" isn't one of text and json`},

@@ -70,6 +70,9 @@ func (c ServeConfig) Validate() error {
 	} else if c.CacheMaxEntry < minEntry || c.CacheMaxEntry > c.L1Size {
 		v.add("--cache-max-entry: %s is out of range: from %s to --l1-size", c.CacheMaxEntry, Size(minEntry))
 	}
+	v.notNegative("cache-ttl", c.CacheTTL)
+	v.notNegative("stale-if-error", c.StaleIfError)
+	v.notNegative("stale-while-revalidate", c.StaleWhileRevalidate)
 	if c.Slot != "" && !slotName.MatchString(c.Slot) {
 		v.add("--slot: %q can't be a slot's name: up to 63 lower-case letters, digits and underscores", c.Slot)
 	}

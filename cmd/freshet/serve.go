@@ -139,6 +139,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },
 		Consistency:    level, MaxStaleness: cfg.MaxStaleness, PoolWait: cfg.PoolWait, CacheOff: cfg.Cache == "off",
 		MaxPrepared: cfg.MaxPreparedStatements, CancelWait: cfg.ConnectTimeout,
+		CacheTTL: cfg.CacheTTL, StaleWhileRevalidate: cfg.StaleWhileRevalidate, StaleIfError: cfg.StaleIfError,
 	})
 	shared.SetLimits(cfg.limits())
 	i.flights = shared.Flights

@@ -14,6 +14,7 @@ func (i *instance) Snapshot() admin.Snapshot {
 		CacheOff: i.cacheOff,
 		Queries:  map[string]uint64{"l1": 0, "flight": 0, "replica": 0, "primary": 0},
 		Misses:   map[string]uint64{"absent": 0, "feed": 0, "gate": 0, "uncovered": 0},
+		Stale:    map[string]uint64{"error": 0, "revalidate": 0},
 	}
 	st := i.server.Stats()
 	s.Clients, s.MaxClients = st.Clients, int64(st.MaxConns)
@@ -29,6 +30,9 @@ func (i *instance) Snapshot() admin.Snapshot {
 		s.QueryErrors += c.Errors.Load()
 		s.Retries += c.Retries.Load()
 		s.FlightShared += flights
+		s.ForATime += c.HitForATime.Load()
+		s.Stale["error"] += c.StaleIfError.Load()
+		s.Stale["revalidate"] += c.Revalidated.Load()
 		s.Misses["absent"] += c.Misses.Load()
 		s.Misses["feed"] += c.MissFeed.Load()
 		s.Misses["gate"] += c.MissGate.Load()

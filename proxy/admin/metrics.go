@@ -20,6 +20,8 @@ var (
 	cacheLimit     = metric("cache_limit_bytes", "Memory that the cache may use.", "tier")
 	cacheEntries   = metric("cache_entries", "Answers held, stale ones included.", "tier")
 	cacheEvictions = metric("cache_evictions_total", "Answers dropped for want of room.", "tier")
+	cacheForATime  = metric("cache_ttl_hits_total", "Reads answered from the cache because of freshet.cache_ttl.")
+	cacheStale     = metric("cache_stale_total", "Reads answered from the cache with an answer that was, or may have been, stale: --stale-if-error (error) and --stale-while-revalidate (revalidate).", "cause")
 	flightShared   = metric("flight_shared_total", "Misses answered by the query of another session.")
 
 	feedLag       = metric("feed_lag_seconds", "How old the newest change is that the WAL feed is sure to have applied.", "database")
@@ -105,6 +107,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for reason, n := range s.Misses {
 		counter(cacheMisses, n, reason)
+	}
+	counter(cacheForATime, s.ForATime)
+	for cause, n := range s.Stale {
+		counter(cacheStale, n, cause)
 	}
 	counter(flightShared, s.FlightShared)
 	for _, f := range s.Feeds {

@@ -32,6 +32,11 @@ type Snapshot struct {
 	// Misses are reads that may be cached and weren't answered from the cache,
 	// by reason, e.g. "absent", "feed", "gate", "uncovered".
 	Misses map[string]uint64
+	// ForATime are reads answered from the cache because of freshet.cache_ttl.
+	ForATime uint64
+	// Stale are reads answered from the cache though the answer was stale, or that it wasn't couldn't be told: by why that was
+	// done, "error" or "revalidate".
+	Stale map[string]uint64
 	// FlightShared are misses that were answered by another session's query.
 	FlightShared uint64
 	Feeds        []Feed
