@@ -194,6 +194,9 @@ func TestHazard09AWriteMakesStaleWhatItTouches(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.applied()
+	if err := l.c.WaitCaughtUp(t.Context()); err != nil { // as in change
+		t.Fatal(err)
+	}
 	if got := l.ask(l.conns["extended"], by("k", "v", "late")[0]); !strings.Contains(got, "late") {
 		t.Errorf("an answer from before the commit is served: %q", got)
 	}
