@@ -211,7 +211,7 @@ func (s *Session) describesNext() bool {
 
 // askPromise appends the question what the statement is that has just been prepared, unless that is known or the client asks itself.
 func (s *Session) askPromise(st *statement, name string, out []byte) []byte {
-	if name == "" || s.tx == wire.TxFailed || !s.mayBePromised(st) || s.describesNext() {
+	if name == "" || s.tx == wire.TxFailed || !mayBePromised(s.plan(st)) || s.describesNext() {
 		return out
 	}
 	s.expect(expect{kind: exDescribeStatement, swallow: true, st: st, name: name, promises: true})
@@ -219,8 +219,7 @@ func (s *Session) askPromise(st *statement, name string, out []byte) []byte {
 }
 
 // mayBePromised says whether what a statement is depends on text, settings and catalog alone. What FETCH or EXECUTE gives depends on more.
-func (s *Session) mayBePromised(st *statement) bool {
-	p := s.plan(st)
+func mayBePromised(p *router.Plan) bool {
 	return p != nil && (p.Kind == router.KindRead || p.Kind == router.KindWrite)
 }
 
@@ -268,7 +267,7 @@ func (s *Session) verifyPromises() bool {
 
 // described takes what the server says that a statement is.
 func (s *Session) described(e *expect, row []byte) {
-	if e.kind != exDescribeStatement || e.st == nil || !s.mayBePromised(e.st) || !e.promises && !e.verifies || len(s.parameters) == 0 {
+	if e.kind != exDescribeStatement || e.st == nil || !e.promises && !e.verifies || len(s.parameters) == 0 {
 		return
 	}
 	st := e.st

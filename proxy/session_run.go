@@ -462,7 +462,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = s.ensurePrepared(c, st.st, out)
 			out = wire.AppendDescribe(out, wire.ObjectStatement, st.st.name)
 			d, _ := wire.DecodeDescribe(wire.Body(msg))
-			s.expect(expect{kind: exDescribeStatement, st: st.st, name: string(d.Name), promises: s.parsed(st.st)})
+			s.expect(expect{kind: exDescribeStatement, st: st.st, name: string(d.Name), promises: s.parsed(st.st) && mayBePromised(st.plan)})
 		default:
 			out = append(s.raise(c, msg, out), msg...)
 			s.expect(expect{kind: exDescribePortal})

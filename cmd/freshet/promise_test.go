@@ -187,7 +187,12 @@ func keepsPromises(t *testing.T, primary bool) {
 			})
 		}
 	}
-	if n := one(t, in.connect(t, c, db, ""), "SELECT count(*)::text FROM s WHERE a = 1"); n != "8" {
+	direct, err := c.Primary().Connect(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close(ctx)
+	if n := one(t, direct, "SELECT count(*)::text FROM s WHERE a = 1"); n != "8" {
 		t.Errorf("%s rows were written; statements that failed have written, or others haven't", n)
 	}
 }
