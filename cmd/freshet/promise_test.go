@@ -262,3 +262,41 @@ func TestPgbenchPreparedRunsOverASmallPool(t *testing.T) {
 		})
 	}
 }
+
+// A session that keeps its server connection can't have what that says noted for others: it is asked once for each unit, not again and again.
+func TestHazard07BoundSessionExecutesWhatWasPreparedBeforeDDL(t *testing.T) {
+	c := shared.Get(t)
+	in := startTestServer(t, c, nil)
+	db := c.NewDatabase(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, other := in.connect(t, c, db, "").PgConn(), in.connect(t, c, db, "").PgConn()
+	exec := func(conn *pgconn.PgConn, sql string) {
+		t.Helper()
+		if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(conn, "CREATE TABLE here (id int); INSERT INTO here VALUES (1)")
+	if _, err := conn.Prepare(ctx, "s", "SELECT id FROM here", nil); err != nil {
+		t.Fatal(err)
+	}
+	query := func() {
+		t.Helper()
+		if r := conn.ExecPrepared(ctx, "s", nil, nil, nil).Read(); r.Err != nil || len(r.Rows) != 1 {
+			t.Fatalf("%d rows, %v", len(r.Rows), r.Err)
+		}
+	}
+	query()
+	exec(conn, "CREATE TEMP TABLE keeps (i int)")
+	for i := range 3 {
+		exec(other, fmt.Sprintf("CREATE TABLE there%d (id int)", i))
+		// The DDL is known when the other session isn't kept on its connection any more.
+		eventually(t, "the catalog is read again", func() bool {
+			exec(other, "SELECT 1")
+			r, err := other.Exec(ctx, "SHOW freshet.reason").ReadAll()
+			return err == nil && !strings.Contains(string(r[0].Rows[0][0]), "DDL")
+		})
+		query()
+	}
+}
