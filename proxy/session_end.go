@@ -446,6 +446,10 @@ func (s *Session) ServerClosed(err error) {
 		s.pump()
 		return
 	}
+	if !whole {
+		s.serverLostFor(nil) // an error would be taken for a part of a row
+		return
+	}
 	e := wire.Fatal("08006", "the connection to %s was lost", node.Addr())
 	if u.writes && s.phase != phaseIdle {
 		e = e.WithDetail("Whether the statement in hand was carried out isn't known.")

@@ -303,7 +303,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 		if plan.Kind != router.KindRead || plan.OnPrimary {
 			u.primary = true
 		}
-		if !s.isLocal(plan) || s.tx == wire.TxFailed {
+		if !s.isLocal(plan) || s.tx == wire.TxFailed || u.steps[i].again { // a name that is taken is for the server to refuse
 			local = false
 		}
 		if u.steps[i].typ == wire.MsgExecute {

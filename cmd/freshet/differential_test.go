@@ -74,7 +74,7 @@ func TestWhatAClientSeesIsWhatPostgresSays(t *testing.T) {
 	})
 }
 
-var anyError = regexp.MustCompile(`(?m)^E ERROR (08P01|25P02|26000|42P05) .*$`)
+var anyError = regexp.MustCompile(`(?m)^E ERROR (08P01|25P02|26000|34000|42P05) .*$`)
 
 // wireUnit is what is sent at once.
 type wireUnit struct {

@@ -75,6 +75,9 @@ type Conn struct {
 // pools make their own.
 func NewConn(io Transport, owner Borrower) *Conn { return &Conn{io: io, owner: owner} }
 
+// Owner is whom the connection is lent to; nil: nobody.
+func (c *Conn) Owner() Borrower { return c.owner }
+
 // Pool returns the pool that the connection belongs to; nil outside of one.
 func (c *Conn) Pool() *Pool { return c.pool }
 

@@ -268,6 +268,9 @@ func (c *Conn) Release() {
 		return
 	}
 	p := c.pool
+	if p == nil {
+		return // see NewConn
+	}
 	if p.outdated(c) {
 		p.drop(c)
 		return
