@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -21,7 +22,12 @@ var eventTriggers = []eventTrigger{
 
 type eventTrigger struct {
 	name, event    string
-	function, body string
+	function, body string // in the body, %PUBLICATION% stands for the publication's name
+}
+
+// bodyFor is the body of the trigger's function, where the publication has this name.
+func (t eventTrigger) bodyFor(publication string) string {
+	return strings.ReplaceAll(t.body, "%PUBLICATION%", quoteLiteral(publication))
 }
 
 const (
@@ -41,6 +47,23 @@ BEGIN
 		RETURN;
 	ELSIF tg_tag OPERATOR(pg_catalog.~) '^(COMMENT|SECURITY LABEL)$|(SUBSCRIPTION|STATISTICS)$' THEN
 		RETURN;
+	END IF;
+	-- A table that has lost its replica identity would refuse UPDATE and DELETE for as long as it is published.
+	IF tg_tag OPERATOR(pg_catalog.~) '^(ALTER TABLE|ALTER INDEX|DROP )' THEN
+		BEGIN
+			FOR command IN SELECT n.nspname, c.relname FROM pg_catalog.pg_publication AS p
+				JOIN pg_catalog.pg_publication_rel AS r ON r.prpubid OPERATOR(pg_catalog.=) p.oid
+				JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) r.prrelid
+				JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+				WHERE p.pubname OPERATOR(pg_catalog.=) %PUBLICATION% AND NOT p.puballtables AND c.relreplident OPERATOR(pg_catalog.<>) 'f'
+				AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisvalid
+					AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END)
+			LOOP
+				EXECUTE pg_catalog.format('ALTER PUBLICATION %I DROP TABLE ONLY %I.%I', %PUBLICATION%, command.nspname, command.relname);
+			END LOOP;
+		EXCEPTION WHEN OTHERS THEN
+			RAISE WARNING 'Freshet could not take a table without replica identity out of its publication: %', sqlerrm;
+		END;
 	END IF;
 	BEGIN
 		FOR command IN SELECT c.objid, c.command_tag, c.schema_name FROM pg_catalog.pg_event_trigger_ddl_commands() AS c LOOP
@@ -96,7 +119,7 @@ SELECT e.evtevent::text, e.evtname::text, n.nspname || '.' || p.proname, e.evten
 	FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 	WHERE e.evttags IS NULL`
 
-func (e *events) read(ctx context.Context, tx pgx.Tx) error {
+func (e *events) read(ctx context.Context, tx pgx.Tx, publication string) error {
 	*e = events{functions: map[string]bool{}, found: map[string]event{}}
 	rows, err := tx.Query(ctx, eventsSQL)
 	if err != nil {
@@ -114,7 +137,7 @@ func (e *events) read(ctx context.Context, tx pgx.Tx) error {
 			e.plpgsql = true
 		case "function":
 			for _, t := range eventTriggers {
-				if t.function == name && t.body == text && right {
+				if t.function == name && t.bodyFor(publication) == text && right {
 					e.functions[name] = true
 				}
 			}
@@ -154,7 +177,7 @@ func (p *plan) observe(r *Report) {
 	r.schema()
 	for _, t := range eventTriggers {
 		if !e.functions[t.function] {
-			r.do(fmt.Sprintf(eventFunctionHead, t.function, quoteLiteral(t.body)))
+			r.do(fmt.Sprintf(eventFunctionHead, t.function, quoteLiteral(t.bodyFor(p.publication))))
 			r.do("REVOKE ALL ON FUNCTION freshet." + t.function + "() FROM PUBLIC")
 		}
 		have, exists := e.found[t.name]

@@ -92,7 +92,7 @@ func TestRefreshStampsItsView(t *testing.T) {
 func TestABrokenEventTriggerIsAWarning(t *testing.T) {
 	f := newDatabase(t, servers.Get(t), tables("a"))
 	for _, e := range eventTriggers {
-		f.exec(fmt.Sprintf(eventFunctionHead, e.function, quoteLiteral(strings.ReplaceAll(e.body, "pg_logical_emit_message", "nosuch"))))
+		f.exec(fmt.Sprintf(eventFunctionHead, e.function, quoteLiteral(strings.ReplaceAll(e.bodyFor("freshet"), "pg_logical_emit_message", "nosuch"))))
 	}
 	var notices []string
 	cfg := f.conn.Config().Copy()
@@ -134,4 +134,28 @@ func TestHazard24EventTriggersLookUpNothing(t *testing.T) {
 	if len(notices) > 0 || f.table.Global().Seq() <= before {
 		t.Errorf("%q, stamped %v", notices, f.table.Global().Seq() > before)
 	}
+}
+
+// DDL that takes a table's replica identity away takes it out of the publication, in the same transaction: else the next UPDATE would be refused.
+func TestHazard13DDLThatTakesTheIdentityAwayUnpublishes(t *testing.T) {
+	f := newDatabase(t, servers.Get(t), tables("a", "b"))
+	f.exec("CREATE TABLE keyed(id int CONSTRAINT keyed_key PRIMARY KEY, v int)")
+	f.exec("CREATE TABLE indexed(id int NOT NULL, v int)")
+	f.exec("CREATE UNIQUE INDEX indexed_id ON indexed(id)")
+	f.exec("ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_id")
+	f.exec("CREATE TABLE parts(id int CONSTRAINT parts_key PRIMARY KEY, v int) PARTITION BY RANGE (id)")
+	f.exec("CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (100)")
+	f.exec("CREATE DOMAIN number AS int")
+	f.exec("CREATE TABLE typed(id number PRIMARY KEY, v int)")
+	f.setup()
+	for _, change := range []string{
+		"ALTER TABLE keyed DROP CONSTRAINT keyed_key; UPDATE keyed SET v = 2; DELETE FROM keyed",
+		"DROP INDEX indexed_id; UPDATE indexed SET v = 2",
+		"ALTER TABLE parts DROP CONSTRAINT parts_key; UPDATE parts SET v = 2",
+		"DROP DOMAIN number CASCADE; UPDATE typed SET v = 2",
+		"ALTER TABLE a REPLICA IDENTITY NOTHING; UPDATE a SET id = id",
+	} {
+		f.exec(change) // as one transaction
+	}
+	f.exec("UPDATE b SET id = id")
 }

@@ -129,18 +129,19 @@ func firstLine(s string) string {
 
 // plan is what is in the database now.
 type plan struct {
-	superuser bool
-	user      string
-	exists    bool // the publication
-	owned     bool // by the role that plans
-	allTables bool
-	complete  bool // it publishes all kinds of changes, under the partitions' own names
-	tables    []table
-	schema    string // the owner of the schema freshet; "": there is none
-	trusted   bool   // that is a superuser, or the role that plans
-	function  bool   // freshet.freshet_auth, as it should be
-	granted   bool   // to the service user, and not to everybody
-	events    events
+	publication string // its name
+	superuser   bool
+	user        string
+	exists      bool // the publication
+	owned       bool // by the role that plans
+	allTables   bool
+	complete    bool // it publishes all kinds of changes, under the partitions' own names
+	tables      []table
+	schema      string // the owner of the schema freshet; "": there is none
+	trusted     bool   // that is a superuser, or the role that plans
+	function    bool   // freshet.freshet_auth, as it should be
+	granted     bool   // to the service user, and not to everybody
+	events      events
 }
 
 type table struct {
@@ -304,14 +305,14 @@ func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (p *plan, err erro
 
 // readPlanIn is readPlan within a transaction.
 func readPlanIn(ctx context.Context, tx pgx.Tx, o Options) (*plan, error) {
-	p := &plan{}
+	p := &plan{publication: o.Publication}
 	err := func() error {
 		var version int
 		if err := tx.QueryRow(ctx, planSQL, o.Publication, o.ServiceUser, functionBody).Scan(&p.superuser, &p.user, &version,
 			&p.exists, &p.owned, &p.allTables, &p.complete, &p.schema, &p.trusted, &p.function, &p.granted); err != nil {
 			return err
 		}
-		if err := p.events.read(ctx, tx); err != nil {
+		if err := p.events.read(ctx, tx, o.Publication); err != nil {
 			return err
 		}
 		narrowed := "false"
