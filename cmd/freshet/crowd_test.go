@@ -51,7 +51,11 @@ func TestManyClientsSeeWhatTheySeeDirectly(t *testing.T) {
 	})
 	covered(t, c, in, through)
 	atLeast, _ := strconv.Atoi(os.Getenv("FRESHET_CROWD"))
-	seeds := append([]int{int(time.Now().UnixNano() & 0xffffff)}, crowdFailed...)
+	// The same programs each time, unless others are looked for.
+	seeds := append([]int{3444740}, crowdFailed...)
+	if atLeast > 0 {
+		seeds[0] = int(time.Now().UnixNano() & 0xffffff)
+	}
 	var statements atomic.Int64
 	for round := 0; round < len(seeds) || int(statements.Load()) < atLeast; round++ {
 		seed := seeds[0] + round
@@ -105,15 +109,32 @@ func (c *crowdClient) run(primary, freshet, direct, through, password string, i 
 		a.send(c, sent)
 		b.send(c, sent)
 		want, got := a.replies(c, u.syncs), b.replies(c, u.syncs)
-		if failed { // see TestWhatAClientSeesIsWhatPostgresSays
-			want, got = anyError.ReplaceAllString(want, "E refused"), anyError.ReplaceAllString(got, "E refused")
-		}
+		same := sameButForRefusals(want, got, failed)
 		failed = strings.HasSuffix(want, "Z E\n")
-		if want != got {
+		if !same {
 			c.Fatalf("program:\n%s\n\nPostgres:\n%s\nthrough Freshet:\n%s", strings.Join(log, "\n"), want, got)
 		}
 	}
 	return statements
+}
+
+// sameButForRefusals compares what came up to each ReadyForQuery. In a transaction that has failed it counts that something is refused: what
+// exactly is found wrong with it first, and whether a Close before it is still answered, may differ.
+func sameButForRefusals(want, got string, failed bool) bool {
+	w, g := strings.SplitAfter(want, "\nZ "), strings.SplitAfter(got, "\nZ ")
+	if len(w) != len(g) {
+		return false
+	}
+	for i := range w {
+		refused := failed && strings.Contains(w[i], "E ERROR") && strings.Contains(g[i], "E ERROR")
+		if w[i] != g[i] && !(refused && w[i][:2] == g[i][:2]) { // a part begins with the status of the ReadyForQuery before it
+			return false
+		}
+		if i+1 < len(w) {
+			failed = strings.HasPrefix(w[i+1], "E\n")
+		}
+	}
+	return true
 }
 
 // crowdTexts are simple queries whose answers depend on nothing but what the client has done before: the order of rows on disk, for one, depends on
@@ -133,7 +154,7 @@ var crowdTexts = []string{
 	"LISTEN c$C", "UNLISTEN *", "NOTIFY c$C, 'note %d'", "SELECT pg_advisory_lock($C, %d)", "SELECT pg_advisory_unlock($C, %d)", "SELECT pg_advisory_unlock_all()", "SELECT pg_try_advisory_xact_lock($C, %d)",
 	"BEGIN; SELECT a FROM r WHERE a = 2; COMMIT", "INSERT INTO r VALUES (100, 'x'); SELECT 1/0", "SELECT count(*) FROM r; DELETE FROM r WHERE a = %d; SELECT count(*) FROM r", "SET TimeZone = 'UTC'; SELECT 1; SET TimeZone = 'Asia/Tokyo'",
 	"DO $$ BEGIN RAISE NOTICE 'hello'; END $$", "SELECT repeat('x', %d000)", "SELECT a FROM r WHERE a = %d FOR UPDATE", "LOCK TABLE r", "TRUNCATE s", "SET statement_timeout = '1h'", "SHOW statement_timeout",
-	"CREATE TEMP SEQUENCE q; SELECT nextval('q'); DROP SEQUENCE q",
+	"CREATE TEMP SEQUENCE q; SELECT nextval('q'); DROP SEQUENCE q", "SELECT 2 = 0",
 }
 
 // crowdPrograms generates a client's programs.
