@@ -117,6 +117,7 @@ type Session struct {
 	open  bool   // part of an extended unit has been answered, its Sync hasn't come
 
 	held              heldTx
+	partReads         bool // a part of the unit in hand, up to a Flush, has read something
 	txDefaults        txDefaults
 	serverTx          byte        // transaction status that the server connection in hand was last in
 	onReplica         bool        // the transaction is on a replica
@@ -640,7 +641,7 @@ func (s *Session) ready() {
 	s.local.scratch = wire.AppendReadyForQuery(s.local.scratch[:0], s.tx)
 	s.env.ToClient(s.local.scratch)
 	s.phase = phaseIdle
-	s.open = false
+	s.open, s.partReads = false, false
 }
 
 // answered ends a unit, or the part of one, that was answered without a server.

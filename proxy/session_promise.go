@@ -150,8 +150,9 @@ func (s *Session) answerPrepares(older bool) bool {
 		}
 	}
 	s.endOverlay()
-	if s.held.on && snapshot {
-		s.held.reads = true
+	if snapshot {
+		s.held.reads = s.held.reads || s.held.on
+		s.partReads = u.flush
 	}
 	s.local.Counters.Prepares.Add(1)
 	s.answered()

@@ -505,7 +505,7 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 	case status != s.serverTx:
 		msg = wire.AppendReadyForQuery(s.local.scratch[:0], status)
 	}
-	s.open = false
+	s.open, s.partReads = false, false
 	if u.unsure && !u.failed {
 		s.toClient(s.unsureError().AppendTo(nil))
 	}

@@ -107,7 +107,7 @@ func (s *Session) answerTx(out []byte, p *router.Plan) []byte {
 	tag := "SET"
 	switch p.Kind {
 	case router.KindBegin:
-		s.held = heldTx{on: true, mode: p.Transaction, route: p.Hint.Route}
+		s.held = heldTx{on: true, mode: p.Transaction, route: p.Hint.Route, reads: s.partReads}
 		s.tx = wire.TxActive
 		if tag = "BEGIN"; p.Transaction.Start {
 			tag = "START TRANSACTION"

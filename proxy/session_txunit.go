@@ -27,7 +27,14 @@ func (s *Session) answerTxSteps(msgs []byte) bool {
 			break
 		}
 		for i := range u.steps[n : n+k] {
-			s.answerTxStep(&u.steps[n+i])
+			st := &u.steps[n+i]
+			if st.typ == wire.MsgExecute && st.plan.Kind == router.KindBegin && s.partReads {
+				if err := s.beginTooLate(st.plan.Transaction); err != nil {
+					s.fail(err)
+					return true
+				}
+			}
+			s.answerTxStep(st)
 		}
 		if n += k; n == len(u.steps) {
 			break
@@ -48,6 +55,20 @@ func (s *Session) answerTxSteps(msgs []byte) bool {
 	}
 	s.open = true
 	return false
+}
+
+// beginTooLate is Postgres' error of a BEGIN that asks for what the transaction can't be any more: an earlier part of the unit, up to a Flush, has
+// read something, and the unit is one transaction from its beginning on.
+func (s *Session) beginTooLate(t router.Transaction) *wire.Error {
+	switch {
+	case t.Isolation != router.IsolationUnset && t.Isolation != s.txDefaults.isolation:
+		return wire.Errorf("25001", "SET TRANSACTION ISOLATION LEVEL must be called before any query")
+	case t.Access == router.AccessReadWrite && s.txDefaults.readOnly:
+		return wire.Errorf("25001", "transaction read-write mode must be set before any query")
+	case t.Deferrable || t.NotDeferrable:
+		return wire.Errorf("25001", "SET TRANSACTION [NOT] DEFERRABLE must be called before any query")
+	}
+	return nil
 }
 
 // txItem says how many of the steps are the next thing that answerTxSteps can answer; 0: there is none.
@@ -209,6 +230,7 @@ func (s *Session) noteLeft() {
 		return
 	}
 	s.held.reads = s.held.on
+	s.partReads = s.unit.flush
 	if !s.unit.simple {
 		s.ghost.st = s.ghost.next
 	}
