@@ -80,11 +80,15 @@ func (l *loader) rules(ctx context.Context) error {
 
 func (l *loader) triggers(ctx context.Context) error {
 	var oid, function uint32
-	var ours bool
-	err := l.each(ctx, `SELECT e.evtfoid, e.evtname = 'freshet_ddl_command_end' AND e.evtenabled = 'A' AND p.pronamespace::regnamespace::text = 'freshet'
-		FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid WHERE e.evtenabled <> 'D' ORDER BY e.oid`, []any{&function, &ours}, func() {
-		l.s.EventTriggers = append(l.s.EventTriggers, function)
-		l.s.SeesRefresh = l.s.SeesRefresh || ours
+	var ours, seesRefresh bool
+	err := l.each(ctx, `SELECT e.evtfoid, o.ours, o.ours AND e.evtname = 'freshet_ddl_command_end' AND e.evtenabled = 'A'
+		FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
+		CROSS JOIN LATERAL (SELECT e.evtname IN ('freshet_ddl_command_end', 'freshet_sql_drop') AND p.pronamespace::regnamespace::text = 'freshet' AS ours) o
+		WHERE e.evtenabled <> 'D' ORDER BY e.oid`, []any{&function, &ours, &seesRefresh}, func() {
+		if !ours { // those are known to leave nothing behind
+			l.s.EventTriggers = append(l.s.EventTriggers, function)
+		}
+		l.s.SeesRefresh = l.s.SeesRefresh || seesRefresh
 	})
 	if err != nil {
 		return err

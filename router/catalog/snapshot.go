@@ -22,7 +22,7 @@ type Snapshot struct {
 	// SeesRefresh: there is an event trigger that tells the WAL feed of every REFRESH MATERIALIZED VIEW. (Whether the feed
 	// follows a view is for it to say.)
 	SeesRefresh bool
-	// EventTriggers are the functions of the enabled event triggers, which DDL runs.
+	// EventTriggers are the functions of the enabled event triggers, other than those of freshet setup, which DDL runs.
 	EventTriggers []uint32
 
 	databaseOwner uint32
