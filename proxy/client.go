@@ -95,8 +95,7 @@ func (c *client) begin(a *Admitted, db *Database) {
 		return
 	}
 	c.conn = conn
-	c.limit.Init(c.loop, func() { c.do(c.session.Expired) })
-	c.wake.Init(c.loop, func() { c.do(func() { c.session.Woken(c.wakes) }) })
+	c.initTimers()
 	s.mu.Lock()
 	if c.home != nil {
 		c.pid = c.home.PID()
@@ -119,6 +118,11 @@ func (c *client) begin(a *Admitted, db *Database) {
 	if stopping {
 		session.Drain()
 	}
+}
+
+func (c *client) initTimers() {
+	c.limit.Init(c.loop, func() { c.do(c.session.Expired) })
+	c.wake.Init(c.loop, func() { c.do(func() { c.session.Woken(c.wakes) }) })
 }
 
 func (c *client) post(fn func()) {

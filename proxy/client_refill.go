@@ -5,8 +5,7 @@ package proxy
 func (c *client) Refill(s *Session, key, msgs []byte) {
 	r := &client{srv: c.srv, shard: c.shard, loop: c.loop, user: c.user, database: c.database, identity: c.identity, refills: key}
 	r.session = s.refiller(r)
-	r.wake.Init(r.loop, func() { r.do(func() { r.session.Woken(r.wakes) }) })
-	r.limit.Init(r.loop, func() { r.do(r.session.Expired) })
+	r.initTimers()
 	posted := r.loop.Post(func() {
 		r.do(func() {
 			r.session.ClientData(msgs)

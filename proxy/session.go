@@ -655,10 +655,13 @@ func (s *Session) answered() {
 }
 
 // fail ends the unit with an error of ours that happened before anything of it was done.
-func (s *Session) fail(err *wire.Error) {
+func (s *Session) fail(err *wire.Error) { s.failWith(err.AppendTo(s.local.scratch[:0])) }
+
+// failWith is fail with an ErrorResponse.
+func (s *Session) failWith(msg []byte) {
 	s.endFlight()
 	s.last = lastAnswer{source: sourceNone, reason: reasonError}
-	s.env.ToClient(err.AppendTo(s.local.scratch[:0]))
+	s.env.ToClient(msg)
 	s.failTx()
 	if s.unit.simple || s.unit.hasSync {
 		s.ready()

@@ -391,15 +391,6 @@ func (s *Session) breakPromise() {
 		s.end()
 		return
 	}
-	u.failed = true
-	s.endFlight()
-	s.last = lastAnswer{source: sourceNone, reason: reasonError}
-	s.env.ToClient(msg)
-	s.failTx()
-	s.resume = true
-	if u.hasSync {
-		s.ready()
-		return
-	}
-	s.phase = phaseSkipping
+	u.failed, s.resume = true, true
+	s.failWith(msg)
 }

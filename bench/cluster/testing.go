@@ -88,16 +88,12 @@ func (c *Cluster) awaitPrimary(t TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	for {
-		err := c.Primary().Exec(ctx, "SELECT 1")
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("the shared cluster's primary: %v", err)
-		case <-time.After(50 * time.Millisecond):
-		}
+	var last error
+	if err := poll(ctx, func() (bool, error) {
+		last = c.Primary().Exec(ctx, "SELECT 1")
+		return last == nil, nil
+	}); err != nil {
+		t.Fatalf("the shared cluster's primary: %v: %v", err, last)
 	}
 }
 

@@ -16,9 +16,11 @@ import (
 // fixed (CVE-2018-1058). Whatever goes wrong in them is a warning: nobody's DDL fails because of Freshet. What concerns
 // temporary objects alone is passed over, since no plan and no cached answer knows them.
 var eventTriggers = []eventTrigger{
-	{"freshet_ddl_command_end", "ddl_command_end", "catalog_changed", catalogChangedBody},
+	onDDL,
 	{"freshet_sql_drop", "sql_drop", "catalog_dropped", catalogDroppedBody},
 }
+
+var onDDL = eventTrigger{"freshet_ddl_command_end", "ddl_command_end", "catalog_changed", catalogChangedBody}
 
 type eventTrigger struct {
 	name, event    string
@@ -158,7 +160,7 @@ func (e *events) complete() bool {
 }
 
 // observe plans the event triggers.
-func (p *plan) observe(r *Report) {
+func (p *plan) observe(o Options, r *Report) {
 	r.part = PartEvents
 	e := &p.events
 	switch {
@@ -177,7 +179,7 @@ func (p *plan) observe(r *Report) {
 	r.schema()
 	for _, t := range eventTriggers {
 		if !e.functions[t.function] {
-			r.do(fmt.Sprintf(eventFunctionHead, t.function, quoteLiteral(t.bodyFor(p.publication))))
+			r.do(fmt.Sprintf(eventFunctionHead, t.function, quoteLiteral(t.bodyFor(o.Publication))))
 			r.do("REVOKE ALL ON FUNCTION freshet." + t.function + "() FROM PUBLIC")
 		}
 		have, exists := e.found[t.name]

@@ -122,7 +122,7 @@ func (f *Feed) readPublication(ctx context.Context, l *link) (publication, error
 
 func readPublication(ctx context.Context, conn *pgx.Conn, version int, name string) (publication, error) {
 	var p publication
-	rows, err := conn.Query(ctx, publicationSQLFor(version), name, eventTriggers[0].bodyFor(name))
+	rows, err := conn.Query(ctx, publicationSQLFor(version), name, onDDL.bodyFor(name))
 	if err != nil {
 		return p, err
 	}

@@ -74,7 +74,7 @@ func Plan(ctx context.Context, conn *pgx.Conn, o Options) (Report, error) {
 	var r Report
 	p.publish(o, &r)
 	p.authenticate(o, &r)
-	p.observe(&r)
+	p.observe(o, &r)
 	return r, nil
 }
 
@@ -129,19 +129,18 @@ func firstLine(s string) string {
 
 // plan is what is in the database now.
 type plan struct {
-	publication string // its name
-	superuser   bool
-	user        string
-	exists      bool // the publication
-	owned       bool // by the role that plans
-	allTables   bool
-	complete    bool // it publishes all kinds of changes, under the partitions' own names
-	tables      []table
-	schema      string // the owner of the schema freshet; "": there is none
-	trusted     bool   // that is a superuser, or the role that plans
-	function    bool   // freshet.freshet_auth, as it should be
-	granted     bool   // to the service user, and not to everybody
-	events      events
+	superuser bool
+	user      string
+	exists    bool // the publication
+	owned     bool // by the role that plans
+	allTables bool
+	complete  bool // it publishes all kinds of changes, under the partitions' own names
+	tables    []table
+	schema    string // the owner of the schema freshet; "": there is none
+	trusted   bool   // that is a superuser, or the role that plans
+	function  bool   // freshet.freshet_auth, as it should be
+	granted   bool   // to the service user, and not to everybody
+	events    events
 }
 
 type table struct {
@@ -305,7 +304,7 @@ func readPlan(ctx context.Context, conn *pgx.Conn, o Options) (p *plan, err erro
 
 // readPlanIn is readPlan within a transaction.
 func readPlanIn(ctx context.Context, tx pgx.Tx, o Options) (*plan, error) {
-	p := &plan{publication: o.Publication}
+	p := &plan{}
 	err := func() error {
 		var version int
 		if err := tx.QueryRow(ctx, planSQL, o.Publication, o.ServiceUser, functionBody).Scan(&p.superuser, &p.user, &version,
