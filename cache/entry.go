@@ -53,8 +53,8 @@ type Entry struct {
 }
 
 // Fresh says whether no commit that came after the answer touched what the
-// answer depends on. It is the second half of the rule for a hit; the first,
-// the gate, has to be asked before. It takes no lock and allocates nothing.
+// answer depends on. It is the last third of the rule for a hit; the gate and
+// Reached have to be asked before. It takes no lock and allocates nothing.
 func (e *Entry) Fresh() bool {
 	for _, c := range e.Deps {
 		if rule.Cells && c.Seq() > e.Seq {
@@ -62,6 +62,17 @@ func (e *Entry) Fresh() bool {
 		}
 	}
 	return true
+}
+
+// Reached says whether Fresh can be relied on: the feed has applied all that
+// the answer contains, so that a change of the catalog among it has stamped the
+// global cell; or the answer contains all that has been applied, whatever it
+// depends on. Until then the answer may come from a server on which the plan's
+// names had other meanings already, so that Deps are not what it depends on. To
+// be asked after the gate and before Fresh, since a commit is numbered, and has
+// stamped its cells, when the position moves. It takes no lock.
+func (e *Entry) Reached(t *consistency.Table) bool {
+	return e.Seq >= t.Applied() || t.Position() >= e.Until
 }
 
 // newer says whether an entry is to be kept rather than replaced by another one of the same key.
@@ -88,9 +99,6 @@ const rightEvery = 50 * time.Millisecond
 // their staleness. 0: it must not be given to anybody, since something has changed that concerns all answers, as it does when
 // privileges change, or that can't be excluded.
 func (e *Entry) RightAsOf(t *consistency.Table) int64 {
-	if len(e.Deps) == 0 {
-		return 0
-	}
 	if len(e.Deps) == 0 {
 		return 0
 	}

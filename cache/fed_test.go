@@ -40,6 +40,14 @@ func (f *fed) commit(oids ...uint32) consistency.Seq {
 	return seq
 }
 
+// catalog applies a transaction that changes the catalog.
+func (f *fed) catalog() consistency.Seq {
+	f.lsn += 0x100
+	seq := f.table.Apply(consistency.Commit{XID: f.xid, End: f.lsn, Catalog: true})
+	f.xid++
+	return seq
+}
+
 // onReplica is the server's half of a probe on a replica that has replayed
 // everything up to lsn.
 func onReplica(p consistency.Probe, lsn consistency.LSN) consistency.Probe {

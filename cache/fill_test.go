@@ -161,6 +161,38 @@ func TestFillThatRacesWithACommitIsBornStale(t *testing.T) {
 	}
 }
 
+// HAZARDS 9: a view reads relation 1, and after a change, relation 2. The primary shows the change, but not yet what was written to relation 2
+// before it, which a replica has shown. A plan from before the change takes relation 1 for what the answer depends on.
+func TestAnswerOfAnOldPlanCountsForNothingBeforeItsChangeIsKnown(t *testing.T) {
+	fed := newFed(t)
+	fed.commit(1)
+	c := NewL1(1<<20, 1)
+	f := begin(t, NewFills(c, 1<<16), fed.table, 1)
+	hidden := uint64(fed.xid)
+	floor := fed.lsn + 0x100 // of a session that a replica has shown that commit
+	changed := floor + 0x100
+	p := onPrimary(f.Probe(), fed.xid+2, hidden)
+	f.answer(t)
+	if err := f.Store(p, changed); err != nil {
+		t.Fatal(err)
+	}
+	e := c.Get([]byte("key"))
+	if !e.Reached(fed.table) || fed.table.Position() >= floor {
+		t.Fatal("an answer that contains all that has been applied doesn't count, or the gate is open")
+	}
+	fed.commit(2)
+	if fed.lsn != floor || fed.table.Position() < floor || !e.Fresh() {
+		t.Fatal("it isn't as it was to be")
+	}
+	if e.Reached(fed.table) {
+		t.Fatal("served without a commit that the session has seen")
+	}
+	fed.catalog()
+	if fed.lsn != changed || !e.Reached(fed.table) || e.Fresh() {
+		t.Fatalf("reached %v, fresh %v", e.Reached(fed.table), e.Fresh())
+	}
+}
+
 // Whatever the order in which commits are applied, become visible, are
 // replayed and are read: a fresh entry contains every commit that touched its
 // relation and that the feed has applied.

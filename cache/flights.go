@@ -73,7 +73,8 @@ type Flight struct {
 	wake       func() // nil: the leader
 	prev, next *Flight
 	seated     bool            // a follower that is still in the ring
-	applied    consistency.Seq // see Covers
+	joined     consistency.Seq // what had been applied by then
+	applied    consistency.Seq // the same, without what came last and doesn't touch the answer
 }
 
 // Outcome says how a flight has ended, and so what its followers do next.
@@ -133,11 +134,12 @@ func (fs *Flights) Join(key []byte, applied consistency.Seq, wake func()) (f *Fl
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if g, ok := p.mu.groups[string(key)]; ok && !g.stale() {
+		joined := applied
 		if g.deps != nil {
 			// Nothing of what came after it was begun touches the answer.
 			applied = min(applied, g.began)
 		}
-		f := &Flight{g: g, wake: wake, seated: true, applied: applied}
+		f := &Flight{g: g, wake: wake, seated: true, joined: joined, applied: applied}
 		g.push(f)
 		return f, false
 	}
@@ -158,8 +160,14 @@ func (f *Flight) Began(deps []*consistency.Cell, applied consistency.Seq) {
 // Covers says of an answer that is stored under the flight's key whether it
 // contains everything that touches it and had been applied when this follower
 // joined. So it is what the cache would have answered then, whatever has come
-// since.
-func (f *Flight) Covers(e *Entry) bool { return f.wake != nil && e.Seq >= f.applied }
+// since. What touches it is for its dependencies to say, and whether these are
+// right, for the feed, once it has got so far (Entry.Reached).
+func (f *Flight) Covers(e *Entry, t *consistency.Table) bool {
+	if f.wake == nil || e.Seq < f.applied {
+		return false
+	}
+	return e.Seq >= f.joined || t.Position() >= e.Until && e.Deps[0].Seq() <= e.Seq
+}
 
 // Done ends the flight: the answer is in the cache. All followers are woken,
 // in the order in which they joined. Only the leader's first call of Done,

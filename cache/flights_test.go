@@ -96,14 +96,27 @@ func TestInvalidatedFlightIsNotJoined(t *testing.T) {
 	if leads {
 		t.Fatal("two lead")
 	}
-	e := &Entry{Seq: before}
+	e := &Entry{Seq: before, Deps: cells, Until: fed.lsn}
 	for f, want := range map[*Flight]bool{early: true, other: true, third: false, lead: false} {
-		if f.Covers(e) != want {
+		if f.Covers(e, fed.table) != want {
 			t.Errorf("covers: %v, want %v", !want, want)
 		}
 	}
-	if early.Covers(&Entry{Seq: before - 1}) {
+	if early.Covers(&Entry{Seq: before - 1, Deps: cells, Until: fed.lsn}, fed.table) {
 		t.Error("an answer that lacks what had been applied covers")
+	}
+	// As long as the feed hasn't told of all that the answer contains, what it depends on is only supposed.
+	e.Until += 0x100
+	for f, want := range map[*Flight]bool{early: true, other: false} {
+		if f.Covers(e, fed.table) != want {
+			t.Errorf("before the feed has reached it: covers %v, want %v", !want, want)
+		}
+	}
+	fed.catalog()
+	for f, want := range map[*Flight]bool{early: true, other: false} {
+		if f.Covers(e, fed.table) != want {
+			t.Errorf("with a change of the catalog: covers %v, want %v", !want, want)
+		}
 	}
 	lead.Done()
 	if early.Outcome() != Landed || third.Outcome() != Airborne || fs.Len() != 1 {

@@ -117,10 +117,16 @@ func (s *Session) tryCache(msgs []byte) bool {
 	asOf := t.AsOf()
 	// In this order: a commit stamps its cells before it moves the position.
 	e := s.shared.L1.Get(u.key)
+	// (What is promised to eventual is counted from a question whose answer is beyond all that anybody had been answered by then.)
+	reached := e != nil && (s.level() == consistency.Eventual || e.Reached(t))
 	usable := e != nil && e.Fresh() && s.fits(e) && s.shared.expired(e, now) <= 0
 	switch v {
 	case admitted:
-		if usable {
+		if usable && !reached && s.awaitReached(e) {
+			s.hold(msgs)
+			return true
+		}
+		if usable && reached {
 			e.Right(asOf)
 			s.hit(e)
 			return true
@@ -192,7 +198,7 @@ func (s *Session) FlightOver(number uint64) {
 	if outcome == cache.Landed && u.open {
 		// The gate was open when this one joined, so what contains everything that had been applied then is right for it. In the
 		// cache it may be stale by now.
-		if e := s.shared.L1.Get(u.key); e != nil && f.Covers(e) && s.fits(e) {
+		if e := s.shared.L1.Get(u.key); e != nil && f.Covers(e, s.db.Table) && s.fits(e) {
 			s.phase = phaseIdle
 			s.hit(e)
 			s.pump()

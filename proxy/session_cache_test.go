@@ -3,6 +3,8 @@ package proxy
 import (
 	"testing"
 
+	"github.com/freshet/freshet/cache"
+	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/proxy/backend"
 	"github.com/freshet/freshet/proxy/wire"
 )
@@ -30,4 +32,57 @@ func TestProbeOfASharedSnapshotCountsForNothing(t *testing.T) {
 			t.Errorf("%s: the next one apart: %v", c.isolation, s.conn.ProbeApart)
 		}
 	}
+}
+
+// HAZARDS 9: the answer of a plan from before a change of the catalog, fetched where the change was visible, isn't given before the feed has
+// told of the change: it may lack what the session has seen (see the test of the same in cache). One that contains all that has been applied is.
+func TestAnswerIsGivenOnceTheFeedHasReachedIt(t *testing.T) {
+	m := newSimulation(t)
+	s, table := m.s, m.s.db.Table
+	table.Start(consistency.Start{From: 0x1000, NextXID: 10, Timeline: 1})
+	table.Cover(0x1000, 1, 2)
+	table.SetServing(true)
+	at := consistency.LSN(0x1000)
+	apply := func(c consistency.Commit) {
+		at += 0x100
+		c.End = at
+		table.Apply(c)
+	}
+	apply(consistency.Commit{XID: 11, Relations: []uint32{1}})
+	e := &cache.Entry{Seq: table.Applied(), Deps: []*consistency.Cell{table.Global(), &table.Relation(1).Cell}, Epoch: table.Epoch(), Until: at + 0x200}
+	e.SetBytes([]byte("key"), wire.AppendRowDescription(nil), nil, wire.AppendCommandComplete(nil, "SELECT 0"))
+	s.shared.L1.Put(e)
+	try := func(want bool) {
+		t.Helper()
+		table.Observe(m.Now(), table.Position()) // so that the gate is open
+		s.phase = phaseIdle
+		s.unit = unit{number: s.unit.number + 1, simple: true, alone: true, key: []byte("key")}
+		m.out, m.await = nil, nil
+		if s.tryCache(nil); len(m.out) > 0 != want {
+			t.Fatalf("answered %q, want an answer: %v", m.out, want)
+		}
+	}
+	try(true) // contains all that has been applied
+	apply(consistency.Commit{XID: 12, Relations: []uint32{2}})
+	try(false) // perhaps it depends on relation 2
+	if s.phase != phaseCatchingUp || len(m.await) != 1 {
+		t.Errorf("phase %d: it doesn't wait for the feed", s.phase)
+	}
+	s.opts.consistency = consistency.Eventual
+	try(true) // which promises no more than the bound
+	s.opts.consistency = consistency.SessionLevel
+	try(false)
+	s.Woken(s.unit.number) // in vain
+	try(false)
+	if s.phase == phaseCatchingUp {
+		t.Error("it waits again at once")
+	}
+	s.restUntil = 0
+	apply(consistency.Commit{XID: 13}) // … but all that it contains is known now
+	try(true)
+	e.Until, s.restUntil = at+0x200, 0
+	apply(consistency.Commit{XID: 14, Relations: []uint32{2}})
+	try(false)
+	apply(consistency.Commit{XID: 15, Catalog: true})
+	try(false) // it is stale
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"github.com/freshet/freshet/cache"
 	"github.com/freshet/freshet/consistency"
 )
 
@@ -51,6 +52,20 @@ func (s *Session) awaitTable(v consistency.Verdict) bool {
 	}
 	s.catchUp()
 	s.env.AwaitSource(s, &t.Source, target, s.unit.number)
+	return true
+}
+
+// awaitReached makes the unit wait until the feed has applied all that an entry contains, if that may help. False: go on without it.
+func (s *Session) awaitReached(e *cache.Entry) bool {
+	u := &s.unit
+	t := s.db.Table
+	now := s.env.Now()
+	if u.waitsOver || now < s.restUntil || late(&t.Source, now) {
+		return false
+	}
+	u.waitBy = orBy(u.waitBy, now, catchUpSession)
+	s.catchUp()
+	s.env.AwaitSource(s, &t.Source, e.Until, u.number)
 	return true
 }
 
@@ -127,7 +142,7 @@ func (s *Session) CaughtUp(number uint64) {
 func (s *Session) waitedInVain(now int64) {
 	u := &s.unit
 	u.waitsOver = true
-	if s.level() == consistency.SessionLevel {
+	if s.level() != consistency.Strong {
 		s.restUntil = now + catchUpRest*int64(catchUpSession)
 	}
 }

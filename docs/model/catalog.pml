@@ -35,9 +35,16 @@ bool entryThere;
 bool entryDep;
 byte entrySeq;
 byte entryHas;
+byte entryUntil;
 
 #define FRESH (global <= entrySeq && cell[entryDep] <= entrySeq)
-inline forget_stale() { if :: entryThere && !FRESH -> entryThere = false; entryDep = 0; entrySeq = 0; entryHas = 0 :: else fi }
+/* Entry.Reached: the feed has applied all that the answer contains, or the answer contains all that has been applied, whatever it depends on. */
+#ifdef NOT_REACHED
+#define REACHED true
+#else
+#define REACHED (entrySeq >= applied || position >= entryUntil)
+#endif
+inline forget_stale() { if :: entryThere && !FRESH -> entryThere = false; entryDep = 0; entrySeq = 0; entryHas = 0; entryUntil = 0 :: else fi }
 
 active proctype Feed() {
 	byte cuts, target;
@@ -96,7 +103,7 @@ active proctype Watcher() {
 /* A session that leads a flight. */
 active proctype Filler() {
 	mtype node = nowhere;
-	byte p_epoch, p_began, p_visible, probed, has, prefix;
+	byte p_epoch, p_began, p_visible, probed, has, until, prefix;
 	bool plan, ok;
 	do
 	:: atomic { serving -> plan = generation } /* some time before */
@@ -116,39 +123,45 @@ active proctype Filler() {
 		fi;
 		has = (node == primary -> visible : replayedSet); /* the query */
 		atomic {
+			until = (node == primary -> end : replayed); /* where the server is, asked after it */
 			contains(node, p_epoch, p_began, p_visible, probed, 0, prefix, ok);
-			if :: ok -> entryThere = true; entryDep = plan; entrySeq = prefix; entryHas = has; forget_stale() :: else fi
+			if :: ok -> entryThere = true; entryDep = plan; entrySeq = prefix; entryHas = has; entryUntil = until; forget_stale() :: else fi
 		}
-no:		atomic { node = nowhere; plan = 0; p_epoch = 0; p_began = 0; p_visible = 0; probed = 0; has = 0; prefix = 0; ok = false }
+no:		atomic { node = nowhere; plan = 0; p_epoch = 0; p_began = 0; p_visible = 0; probed = 0; has = 0; until = 0; prefix = 0; ok = false }
 	od
 }
 
 /*
  * A session with a floor: where the primary was, asked for after some commits had been acknowledged, which are then in `must`
- * (Session.Learned, Session.Positioned, Source.AsOf); or all that is visible by then, which is more. Session.tryCache.
+ * (Session.Learned, Session.Positioned, Source.AsOf), or all that is visible by then, which is more; or where a replica was
+ * that has shown it what is in `must`, which the primary needn't show yet (Session.See). Session.tryCache.
  *
- * With SHOWN_BY_REPLICA the floor is where a replica was that has shown something. That isn't promised at the moment of such a
- * change, see "Limits" in docs/CONSISTENCY.md: the answer may contain the change, which the feed is still to tell of, and lack
- * a commit before it that the replica has shown and the primary hasn't yet.
+ * The second is why an answer isn't given before it is Reached: it may contain the change, which the feed is still to tell of, and
+ * lack a commit before it that the replica has shown and the primary hasn't yet.
  */
 active proctype Reader() {
-	byte floor_, must;
+	byte floor_, must, e_seq, e_has;
+	bool e_dep;
 	do
-#ifdef SHOWN_BY_REPLICA
 	:: atomic { must == 0 && replayed > 0 -> floor_ = replayed; must = replayedSet }
-#else
 	:: atomic { must == 0 && visible != 0 -> floor_ = end; must = visible }
-#endif
 	:: atomic {
-		must != 0 && position >= floor_ && serving && entryThere && FRESH ->
-		must = must & ~entryHas; /* what is missing, … */
-		assert(!(must & BIT(CHANGE)));
-		must = must & ~BIT(CHANGE);
-		/* … must be of the other relation. */
-		assert(!(must & BIT(0)) || WRITES(0) != MEANS(entryHas));
-		assert(!(must & BIT(1)) || WRITES(1) != MEANS(entryHas));
-		assert(!(must & BIT(2)) || WRITES(2) != MEANS(entryHas));
-		floor_ = 0; must = 0
+		must != 0 && position >= floor_ && serving && entryThere && REACHED -> /* Judge and Reached, … */
+		e_dep = entryDep; e_seq = entrySeq; e_has = entryHas
+	   }
+	   atomic {
+		if
+		:: global <= e_seq && cell[e_dep] <= e_seq -> /* … then Fresh: a commit stamps its cells before it moves the position. */
+			must = must & ~e_has; /* what is missing, … */
+			assert(!(must & BIT(CHANGE)));
+			must = must & ~BIT(CHANGE);
+			/* … must be of the other relation. */
+			assert(!(must & BIT(0)) || WRITES(0) != MEANS(e_has));
+			assert(!(must & BIT(1)) || WRITES(1) != MEANS(e_has));
+			assert(!(must & BIT(2)) || WRITES(2) != MEANS(e_has));
+		:: else
+		fi;
+		must = 0; floor_ = 0; e_dep = 0; e_seq = 0; e_has = 0
 	   }
 	:: atomic { must != 0 -> floor_ = 0; must = 0 }
 	od
