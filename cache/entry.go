@@ -153,17 +153,15 @@ func (e *Entry) SetBytes(key, rowDesc, rows, complete []byte) {
 // against the growth of the heap.
 const (
 	entrySize = int64(unsafe.Sizeof(Entry{}))
-	// simplelru's list element: two links, list, key, value, expiry time and
-	// bucket: 72 bytes, in the class of 80.
-	lruNode = 80
-	// A slot of the map from hash to element, with its control byte, in a
+	nodeSize  = int64(unsafe.Sizeof(node{}))
+	// A slot of the map from hash to node, with its control byte, in a
 	// table that has just doubled and so is half of 7/8 full: 17 / (7/16).
 	mapSlot = 40
 )
 
 // size is what the entry costs in memory, in bytes, everything counted.
 func (e *Entry) size() int64 {
-	n := roundUp(entrySize) + lruNode + mapSlot
+	n := roundUp(entrySize) + roundUp(nodeSize) + mapSlot + ghostSize
 	n += roundUp(int64(cap(e.Deps)) * int64(unsafe.Sizeof((*consistency.Cell)(nil))))
 	if e.bytes > 0 {
 		return n + e.bytes

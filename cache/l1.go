@@ -3,17 +3,15 @@ package cache
 import (
 	"bytes"
 	"hash/maphash"
-	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// L1 is the cache in memory: least recently used goes first when the budget
-// is spent. It is made of many small parts with a lock each, so that the
-// shards of the proxy seldom meet. Safe for concurrent use.
+// L1 is the cache in memory. What is asked for again and again stays when the
+// budget is spent (queue.go says how that is told). It is made of many small
+// parts with a lock each, so that the shards of the proxy seldom meet. Safe
+// for concurrent use.
 //
 // It serves whatever it holds under a key; whether that may be served
 // (Entry.Fresh, the gate) is the caller's question, because a stale entry
@@ -30,16 +28,45 @@ type L1 struct {
 type part struct {
 	mu struct {
 		sync.Mutex
-		lru   *simplelru.LRU[uint64, *Entry]
-		bytes int64
+		nodes          map[uint64]*node // by hash
+		entrance, main queue
+		ghosts         ghosts
 	}
-	budget int64
+	budget, entrance int64 // bytes: of all, and of them for the entrance
 	// Written under the lock, read without it.
-	used, count                  atomic.Int64
-	hits, misses                 atomic.Uint64
-	puts, evictions, replacement atomic.Uint64
-	refused                      atomic.Uint64
-	_                            [40]byte
+	used, count                atomic.Int64
+	hits, misses               atomic.Uint64
+	puts, refused, replacement atomic.Uint64
+	evictions                  [evictions]atomic.Uint64
+	_                          [24]byte
+}
+
+// Eviction is why an entry has left for want of room.
+type Eviction uint8
+
+// The reasons.
+const (
+	// EvictedUnused: nobody had asked for it again while it was in the entrance.
+	EvictedUnused Eviction = iota
+	// EvictedUsed: from the main queue, where others had been used more.
+	EvictedUsed
+	// EvictedStale: its turn had come, from either queue, and it was stale.
+	EvictedStale
+
+	evictions
+)
+
+// String is the reason's name.
+func (e Eviction) String() string {
+	switch e {
+	case EvictedUnused:
+		return "unused"
+	case EvictedUsed:
+		return "used"
+	case EvictedStale:
+		return "stale"
+	}
+	return "invalid"
 }
 
 // Stats is what an L1 has done since it was made, and what it holds now.
@@ -50,32 +77,26 @@ type Stats struct {
 	// Hits and Misses count Gets that found the key, or didn't. A found entry
 	// that turned out stale is a hit here; the caller counts those.
 	Hits, Misses uint64
-	Puts         uint64 // stored, replacements among them
-	Replaced     uint64 // a Put that took the place of an entry with the same key or hash
-	Evicted      uint64 // left for want of room
-	Refused      uint64 // too big, or older than what is there
+	Puts         uint64            // stored, replacements among them
+	Replaced     uint64            // a Put that took the place of an entry with the same key or hash
+	Evicted      [evictions]uint64 // left for want of room, by Eviction
+	Refused      uint64            // too big, or older than what is there
 }
 
-// NewL1 makes a cache of at most `bytes` bytes in about `parts` parts (a
-// power of two is chosen; 0: as many as suit the size and the machine).
-// Each part has an equal share of the budget, and an entry can't be bigger
-// than that; MaxEntry says how big that is.
+// PartsFor is into how many parts a cache of so many bytes is best divided,
+// when an entry may have up to maxEntry bytes: enough to make meetings rare,
+// and not so many that such an entry would be most of what one holds.
+func PartsFor(bytes, maxEntry int64) int {
+	return int(min(256, max(1, bytes>>20), max(1, bytes/(8*max(1, maxEntry)))))
+}
+
+// NewL1 makes a cache of at most `bytes` bytes in about `parts` parts (see
+// PartsFor; a power of two is chosen). Each part has an equal share of the
+// budget, and an entry can't be bigger than that; MaxEntry says how big that
+// is.
 func NewL1(bytes int64, parts int) *L1 {
-	if bytes < 0 {
-		bytes = 0
-	}
-	if parts <= 0 {
-		// Enough to make meetings rare, not so many that the share of one
-		// becomes small against an entry of the default --cache-max-entry.
-		parts = int(min(256, max(1, bytes>>22)))
-	}
-	n := 1
-	for n < parts {
-		n *= 2
-	}
-	if parts < n { // not more than asked for
-		n /= 2
-	}
+	bytes, parts = max(bytes, 0), max(parts, 1)
+	n := 1 << (bits.Len(uint(parts)) - 1)
 	c := &L1{
 		parts: make([]part, n),
 		shift: uint(64 - bits.Len(uint(n-1))),
@@ -86,18 +107,10 @@ func NewL1(bytes int64, parts int) *L1 {
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.budget = bytes / int64(n)
-		p.mu.lru = newLRU()
+		p.entrance = p.budget / 10
+		p.mu.nodes = make(map[uint64]*node)
 	}
 	return c
-}
-
-func newLRU() *simplelru.LRU[uint64, *Entry] {
-	// The bound is the part's byte budget, not the library's count.
-	lru, err := simplelru.NewLRU[uint64, *Entry](math.MaxInt, nil)
-	if err != nil {
-		panic(err) // only for a size ≤ 0
-	}
-	return lru
 }
 
 func (c *L1) part(h uint64) *part {
@@ -110,10 +123,17 @@ func (c *L1) part(h uint64) *part {
 func (c *L1) Get(key []byte) *Entry {
 	h := c.hash(key)
 	p := c.part(h)
+	var e *Entry
 	p.mu.Lock()
-	e, ok := p.mu.lru.Get(h)
+	n := p.mu.nodes[h]
+	if n != nil {
+		if n.uses < maxUses {
+			n.uses++
+		}
+		e = n.entry
+	}
 	p.mu.Unlock()
-	if !ok || !bytes.Equal(e.Key, key) {
+	if e == nil || !bytes.Equal(e.Key, key) {
 		p.misses.Add(1)
 		return nil
 	}
@@ -128,37 +148,96 @@ func (c *L1) Get(key []byte) *Entry {
 // that has seen more is the one to keep. The entry is the cache's from here
 // on; nobody may change it.
 func (c *L1) Put(e *Entry) bool {
-	size := e.size()
 	h := c.hash(e.Key)
 	p := c.part(h)
-	if size > p.budget {
+	if e.size() > p.budget {
 		p.refused.Add(1)
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if old, ok := p.mu.lru.Peek(h); ok {
-		if bytes.Equal(old.Key, e.Key) && old.newer(e) {
-			p.refused.Add(1)
-			return false
-		}
-		p.mu.bytes -= old.size()
+	n := p.mu.nodes[h]
+	switch {
+	case n == nil:
+		n = &node{entry: e, hash: h, main: p.mu.ghosts.take(h)}
+		p.mu.nodes[h] = n
+		p.queue(n).push(n)
+	case bytes.Equal(n.entry.Key, e.Key) && n.entry.newer(e):
+		p.refused.Add(1)
+		return false
+	default:
+		// A refill keeps its place, and what is known of its use.
+		p.queue(n).bytes += e.size() - n.entry.size()
+		n.entry = e
 		p.replacement.Add(1)
 	}
-	p.mu.lru.Add(h, e)
-	p.mu.bytes += size
-	for p.mu.bytes > p.budget {
-		// The newest stays: it is at the front, and fits by itself.
-		_, old, ok := p.mu.lru.RemoveOldest()
-		if !ok {
-			break
-		}
-		p.mu.bytes -= old.size()
-		p.evictions.Add(1)
-	}
+	p.makeRoom(n)
 	p.puts.Add(1)
 	p.publish()
 	return true
+}
+
+// queue is that in which the node is.
+func (p *part) queue(n *node) *queue {
+	if n.main {
+		return &p.mu.main
+	}
+	return &p.mu.entrance
+}
+
+// makeRoom evicts until the rest fits. keep stays: it fits by itself.
+func (p *part) makeRoom(keep *node) {
+	for rounds := 0; p.mu.entrance.bytes+p.mu.main.bytes > p.budget; {
+		n := p.turn(keep)
+		fresh := n.entry.Fresh()
+		switch {
+		case n == keep:
+			p.queue(n).remove(n)
+			p.queue(n).push(n)
+		case n.uses > 0 && fresh && !n.main:
+			p.queue(n).remove(n)
+			n.main, n.uses = true, 0
+			p.queue(n).push(n)
+		case n.uses > 0 && fresh && rounds < sweep:
+			p.queue(n).remove(n)
+			n.uses--
+			p.queue(n).push(n)
+			rounds++
+		default:
+			why := EvictedUnused
+			switch {
+			case !fresh:
+				why = EvictedStale
+			case n.main:
+				why = EvictedUsed
+			}
+			p.drop(n)
+			if !n.main || n.uses > 0 {
+				p.mu.ghosts.fit(len(p.mu.nodes))
+				p.mu.ghosts.add(n.hash)
+			}
+			p.evictions[why].Add(1)
+		}
+	}
+}
+
+// turn is whose turn it is to be evicted or to go on: the end of the entrance, if that has more than its share, else that of the main
+// queue; but never keep while there is another one.
+func (p *part) turn(keep *node) *node {
+	first, second := p.mu.main.end, p.mu.entrance.end
+	if p.mu.entrance.bytes > p.entrance {
+		first, second = second, first
+	}
+	if first == nil || first == keep && first.prev == nil {
+		return second
+	}
+	return first
+}
+
+// drop takes the node out.
+func (p *part) drop(n *node) {
+	p.queue(n).remove(n)
+	delete(p.mu.nodes, n.hash)
 }
 
 // Remove takes the key's entry out and says whether there was one.
@@ -167,12 +246,11 @@ func (c *L1) Remove(key []byte) bool {
 	p := c.part(h)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e, ok := p.mu.lru.Peek(h)
-	if !ok || !bytes.Equal(e.Key, key) {
+	n := p.mu.nodes[h]
+	if n == nil || !bytes.Equal(n.entry.Key, key) {
 		return false
 	}
-	p.mu.lru.Remove(h)
-	p.mu.bytes -= e.size()
+	p.drop(n)
 	p.publish()
 	return true
 }
@@ -184,9 +262,9 @@ func (c *L1) Purge() int {
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.mu.Lock()
-		dropped += p.mu.lru.Len()
-		p.mu.lru = newLRU()
-		p.mu.bytes = 0
+		dropped += len(p.mu.nodes)
+		p.mu.nodes = make(map[uint64]*node)
+		p.mu.entrance, p.mu.main, p.mu.ghosts = queue{}, queue{}, ghosts{}
 		p.publish()
 		p.mu.Unlock()
 	}
@@ -201,14 +279,11 @@ func (c *L1) PurgeFunc(drop func(*Entry) bool) int {
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.mu.Lock()
-		for _, h := range p.mu.lru.Keys() {
-			e, ok := p.mu.lru.Peek(h)
-			if !ok || !drop(e) {
-				continue
+		for _, n := range p.mu.nodes {
+			if drop(n.entry) {
+				p.drop(n)
+				dropped++
 			}
-			p.mu.lru.Remove(h)
-			p.mu.bytes -= e.size()
-			dropped++
 		}
 		p.publish()
 		p.mu.Unlock()
@@ -218,8 +293,8 @@ func (c *L1) PurgeFunc(drop func(*Entry) bool) int {
 
 // publish makes the part's size readable without its lock.
 func (p *part) publish() {
-	p.used.Store(p.mu.bytes)
-	p.count.Store(int64(p.mu.lru.Len()))
+	p.used.Store(p.mu.entrance.bytes + p.mu.main.bytes)
+	p.count.Store(int64(len(p.mu.nodes)))
 }
 
 // MaxEntry is the size of the biggest entry that can be stored, in bytes,
@@ -251,7 +326,9 @@ func (c *L1) Len() int {
 func (c *L1) Evictions() uint64 {
 	var n uint64
 	for i := range c.parts {
-		n += c.parts[i].evictions.Load()
+		for why := range c.parts[i].evictions {
+			n += c.parts[i].evictions[why].Load()
+		}
 	}
 	return n
 }
@@ -268,7 +345,9 @@ func (c *L1) Stats() Stats {
 		s.Misses += p.misses.Load()
 		s.Puts += p.puts.Load()
 		s.Replaced += p.replacement.Load()
-		s.Evicted += p.evictions.Load()
+		for why := range p.evictions {
+			s.Evicted[why] += p.evictions[why].Load()
+		}
 		s.Refused += p.refused.Load()
 	}
 	return s

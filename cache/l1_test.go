@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -19,6 +20,20 @@ func entryOf(key string, n int, seq consistency.Seq) *Entry {
 	e := &Entry{Seq: seq, Epoch: 1}
 	e.SetBytes([]byte(key), nil, bytes.Repeat([]byte{'D'}, n), nil)
 	return e
+}
+
+// steady is a cache that puts the same keys into the same places in every run.
+func steady(bytes int64, parts int) *L1 {
+	c := NewL1(bytes, parts)
+	c.hash = func(key []byte) uint64 {
+		f := fnv.New64a()
+		f.Write(key)
+		h := f.Sum64()
+		h = (h ^ h>>33) * 0xff51afd7ed558ccd
+		h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+		return h ^ h>>33
+	}
+	return c
 }
 
 func TestL1GivesWhatWasPut(t *testing.T) {
@@ -127,19 +142,149 @@ func TestL1KeepsItsBudget(t *testing.T) {
 	})
 }
 
-func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
-	size := entryOf("k0", 1000, 1).size()
-	c := NewL1(10*size, 1)
+func TestWhatIsUsedAgainStays(t *testing.T) {
+	size := entryOf("k00", 1000, 1).size()
+	c := steady(20*size, 1)
+	put := func(key string) { c.Put(entryOf(key, 1000, 1)) }
+	for i := range 20 {
+		put(fmt.Sprintf("k%02d", i))
+	}
 	for i := range 10 {
-		c.Put(entryOf(fmt.Sprint("k", i), 1000, 1))
+		c.Get(fmt.Appendf(nil, "k%02d", i))
 	}
-	c.Get([]byte("k0"))
-	c.Put(entryOf("ka", 1000, 1))
-	if c.Get([]byte("k0")) == nil || c.Get([]byte("k1")) != nil {
-		t.Fatal("the one that was used went before the one that wasn't")
+	for i := range 1000 {
+		put(fmt.Sprint("scan ", i))
 	}
-	if c.Evictions() != 1 {
-		t.Fatalf("%d evictions", c.Evictions())
+	for i := range 10 {
+		if c.Get(fmt.Appendf(nil, "k%02d", i)) == nil {
+			t.Errorf("k%02d, which was used again, went before what wasn't", i)
+		}
+	}
+	if got := c.Stats().Evicted; got != [evictions]uint64{EvictedUnused: 1000} || c.Evictions() != 1000 {
+		t.Errorf("evicted: %v", got)
+	}
+	// Who comes back is known, for a while.
+	put("scan 980")
+	for i := range 100 {
+		put(fmt.Sprint("another scan ", i))
+	}
+	if c.Get([]byte("scan 980")) == nil {
+		t.Error("what came back, soon after it had left, went like what nobody knew")
+	}
+	// And what was used much goes when it isn't used any more.
+	for range 4 {
+		for i := range 30 {
+			key := fmt.Sprint("new ", i)
+			if c.Get([]byte(key)) == nil {
+				put(key)
+			}
+		}
+	}
+	if left := c.Stats().Evicted[EvictedUsed]; left == 0 {
+		t.Error("the main queue never changes")
+	}
+}
+
+// A stale answer is of no use while a server answers, so it goes however much it was asked for; but its place waits for its refill.
+func TestStaleGoesFirstAndItsRefillHasAPlace(t *testing.T) {
+	table := newFed(t)
+	cell, other := table.cell(1), table.cell(2)
+	entry := func(key string, cell *consistency.Cell) *Entry {
+		e := entryOf(key, 1000, table.table.Applied())
+		e.Deps = []*consistency.Cell{cell}
+		return e
+	}
+	c := steady(20*entry("k00", cell).size(), 1)
+	for i := range 20 {
+		cells := [...]*consistency.Cell{cell, other}
+		c.Put(entry(fmt.Sprintf("k%02d", i), cells[i%2]))
+	}
+	use := func() {
+		for range maxUses {
+			for i := range 20 {
+				c.Get(fmt.Appendf(nil, "k%02d", i))
+			}
+		}
+	}
+	use()
+	c.Put(entry("one more", other)) // for which the others move on into the main queue
+	use()
+	table.commit(1)
+	for i := range 10 {
+		key := fmt.Sprint("new ", i)
+		c.Put(entry(key, other))
+		c.Get([]byte(key))
+		use()
+	}
+	// What is left of the stale ones, and of the fresh ones.
+	var left [2]int
+	for i := range 20 {
+		if c.Get(fmt.Appendf(nil, "k%02d", i)) != nil {
+			left[i%2]++
+		}
+	}
+	if left[0] > 3 || left[1] < 9 {
+		t.Errorf("%d stale ones are left, and %d fresh ones", left[0], left[1])
+	}
+	if got := c.Stats().Evicted[EvictedStale]; got == 0 || got > uint64(10-left[0]) {
+		t.Errorf("%d evicted as stale, %d are gone", got, 10-left[0])
+	}
+	for i := 2; i < 20; i += 2 { // (k00 had gone before it was stale)
+		key := fmt.Sprintf("k%02d", i)
+		if c.Get([]byte(key)) != nil {
+			continue
+		}
+		c.Put(entry(key, cell))
+		for i := range 50 {
+			c.Put(entry(fmt.Sprint("a scan ", i), other))
+		}
+		if c.Get([]byte(key)) == nil {
+			t.Error("the refill of ", key, " had to begin at the entrance")
+		}
+		return
+	}
+	t.Error("nothing to refill")
+}
+
+// A row that is written all the time is refilled all the time: that doesn't move it back to the entrance.
+func TestRefillKeepsItsPlace(t *testing.T) {
+	c := steady(20*entryOf("k", 1000, 1).size(), 1)
+	c.Put(entryOf("k", 1000, 1))
+	c.Get([]byte("k"))
+	scans := 0
+	scan := func() {
+		for range 30 {
+			c.Put(entryOf(fmt.Sprint(scans), 1000, 1))
+			scans++
+		}
+	}
+	scan()
+	for seq := range consistency.Seq(10) {
+		if !c.Put(entryOf("k", 900+10*int(seq), seq+1)) {
+			t.Fatal("refused")
+		}
+		scan()
+		if c.Get([]byte("k")) == nil {
+			t.Fatal("gone")
+		}
+		if c.Bytes() > c.Budget() {
+			t.Fatalf("%d bytes, budget %d", c.Bytes(), c.Budget())
+		}
+	}
+}
+
+func TestAnEntryOfTheLargestSizeLeavesRoomForOthers(t *testing.T) {
+	for _, tt := range []struct{ size, largest int64 }{{256 << 20, 1 << 20}, {8 << 20, 1 << 20}, {1 << 20, 1 << 20}, {1 << 20, 1 << 10}, {1 << 30, 1 << 30}, {10 << 30, 1 << 20}} {
+		c := NewL1(tt.size, PartsFor(tt.size, tt.largest))
+		if room := c.MaxEntry(); room < min(tt.size, 8*tt.largest) {
+			t.Errorf("%d bytes for entries up to %d: a part has %d", tt.size, tt.largest, room)
+		}
+		if n := len(c.parts); n > 256 || n&(n-1) != 0 {
+			t.Errorf("%d parts", n)
+		}
+	}
+	if n := len(NewL1(256<<20, PartsFor(256<<20, 1<<20)).parts); n != 32 {
+		t.Errorf("by default there are %d parts", n)
 	}
 }
 
@@ -195,7 +340,7 @@ func TestPurgeDropsEverything(t *testing.T) {
 }
 
 func TestCacheOfNothingHoldsNothing(t *testing.T) {
-	c := NewL1(0, 0)
+	c := NewL1(0, 1)
 	if c.Put(entryOf("a", 1, 1)) || c.Get([]byte("a")) != nil {
 		t.Fatal("it took one")
 	}
@@ -297,7 +442,7 @@ func benchKeys(n int) [][]byte {
 }
 
 func BenchmarkGet(b *testing.B) {
-	c := NewL1(256<<20, 0)
+	c := NewL1(256<<20, PartsFor(256<<20, 1<<20))
 	keys := benchKeys(100_000)
 	for _, k := range keys {
 		e := new(Entry)

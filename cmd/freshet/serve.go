@@ -133,7 +133,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: verifiers, Nodes: i.targets, TLS: &i.tls,
 		ConnectTimeout: cfg.ConnectTimeout, Logger: log,
 	})
-	i.l1 = cache.NewL1(int64(cfg.L1Size), 0)
+	i.l1 = cache.NewL1(int64(cfg.L1Size), cache.PartsFor(int64(cfg.L1Size), int64(cfg.CacheMaxEntry)))
 	shared := proxy.NewShared(proxy.SharedConfig{
 		Nodes: i.topo, L1: i.l1, MaxEntry: int64(cfg.CacheMaxEntry), Registry: registry,
 		NewConsistency: func() *consistency.Session { return consistency.NewSession(cfg.RYWWindow, release) },

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 
+	"github.com/freshet/freshet/cache"
 	"github.com/freshet/freshet/proxy/admin"
 	"github.com/freshet/freshet/router/topology"
 )
@@ -60,7 +61,11 @@ func (i *instance) Snapshot() admin.Snapshot {
 		return s
 	}
 	l1 := i.l1.Stats()
-	s.Tiers = []admin.Tier{{Name: "l1", Hits: hits, Bytes: l1.Bytes, Limit: i.l1.Budget(), Entries: l1.Entries, Evictions: l1.Evicted}}
+	evicted := make(map[string]uint64, len(l1.Evicted))
+	for kind, n := range l1.Evicted {
+		evicted[cache.Eviction(kind).String()] = n
+	}
+	s.Tiers = []admin.Tier{{Name: "l1", Hits: hits, Bytes: l1.Bytes, Limit: i.l1.Budget(), Entries: l1.Entries, Evictions: evicted}}
 	for _, d := range i.databases.Status() {
 		f := admin.Feed{Database: d.Name, Serving: d.Feed.Serving, Lag: d.Feed.Lag, Relations: d.Feed.Covered, Reason: cmp.Or(d.Feed.Reason, d.Feed.Problem),
 			Commits: d.Feed.Commits, ColumnSets: d.ColumnSets.Sets, ColumnSetsMost: d.ColumnSets.Most,

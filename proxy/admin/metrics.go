@@ -19,7 +19,7 @@ var (
 	cacheBytes     = metric("cache_bytes", "Memory in use by the cache, everything counted.", "tier")
 	cacheLimit     = metric("cache_limit_bytes", "Memory that the cache may use.", "tier")
 	cacheEntries   = metric("cache_entries", "Answers held, stale ones included.", "tier")
-	cacheEvictions = metric("cache_evictions_total", "Answers dropped for want of room.", "tier")
+	cacheEvictions = metric("cache_evictions_total", "Answers dropped for want of room: never asked for again (unused), asked for less than others (used), or stale.", "tier", "kind")
 	cacheForATime  = metric("cache_ttl_hits_total", "Reads answered from the cache because of freshet.cache_ttl.")
 	cacheStale     = metric("cache_stale_total", "Reads answered from the cache with an answer that was, or may have been, stale: --stale-if-error (error) and --stale-while-revalidate (revalidate).", "cause")
 	flightShared   = metric("flight_shared_total", "Misses answered by the query of another session.")
@@ -103,7 +103,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(cacheBytes, float64(t.Bytes), t.Name)
 		gauge(cacheLimit, float64(t.Limit), t.Name)
 		gauge(cacheEntries, float64(t.Entries), t.Name)
-		counter(cacheEvictions, t.Evictions, t.Name)
+		for kind, n := range t.Evictions {
+			counter(cacheEvictions, n, t.Name, kind)
+		}
 	}
 	for reason, n := range s.Misses {
 		counter(cacheMisses, n, reason)

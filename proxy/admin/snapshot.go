@@ -62,7 +62,7 @@ type Tier struct {
 	Bytes     int64  // in use, everything counted
 	Limit     int64  // at most so many bytes
 	Entries   int64
-	Evictions uint64 // entries that left for want of room
+	Evictions map[string]uint64 // entries that left for want of room, by kind
 }
 
 // Feed is the WAL feed of one database.
