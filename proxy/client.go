@@ -143,8 +143,11 @@ func (c *client) do(fn func()) {
 // cancelRequest does what a CancelRequest asks for, if its key is right, and returns when that is done, or ctx has ended.
 func (s *Server) cancelRequest(ctx context.Context, pid uint32, secret []byte) {
 	s.mu.Lock()
-	c := s.mu.sessions[pid]
+	c, con := s.mu.sessions[pid], s.mu.consoles[pid]
 	s.mu.Unlock()
+	if con != nil && subtle.ConstantTimeCompare(con.secret, secret) == 1 {
+		con.cancelCommand(errConsoleCancel)
+	}
 	if c == nil || subtle.ConstantTimeCompare(c.secret, secret) != 1 {
 		return
 	}

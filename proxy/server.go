@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/freshet/freshet/consistency"
+	"github.com/freshet/freshet/proxy/admin"
 	"github.com/freshet/freshet/proxy/backend"
 	"github.com/freshet/freshet/proxy/shard"
 	"github.com/freshet/freshet/proxy/wire"
@@ -27,6 +28,7 @@ type Config struct {
 	Visible   *consistency.Clock // asks Topology.ConfirmVisible
 	Admitter  *Admitter
 	Topology  *topology.Topology
+	Console   *admin.Console // what clients of the database admin.ConsoleDatabase talk to; nil: there is none
 
 	MaxClients        int
 	PoolSize          int
@@ -57,6 +59,7 @@ type Server struct {
 		sync.Mutex
 		pools     map[poolKey]*backend.Pool
 		sessions  map[uint32]*client // by the process id that the client was told
+		consoles  map[uint32]*console
 		listeners []net.Listener
 		pending   map[net.Conn]struct{} // not admitted yet
 		stopping  bool
@@ -84,6 +87,7 @@ func NewServer(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background()) // ended by Shutdown
 	s.mu.pools = map[poolKey]*backend.Pool{}
 	s.mu.sessions = map[uint32]*client{}
+	s.mu.consoles = map[uint32]*console{}
 	s.mu.pending = map[net.Conn]struct{}{}
 	for _, n := range cfg.Topology.Nodes() {
 		t, err := backend.NewTarget(n.ConnConfig())
@@ -249,6 +253,13 @@ func (s *Server) admit(conn net.Conn) {
 		// The client takes the end of this connection for the end of its request (HAZARDS 4).
 		s.cancelRequest(ctx, a.Cancel.PID, a.Cancel.Secret)
 		a.Conn.Close()
+		return
+	}
+	if s.cfg.Console != nil && a.Database == admin.ConsoleDatabase {
+		s.mu.Lock()
+		delete(s.mu.pending, conn) // it isn't on its way in any more
+		s.mu.Unlock()
+		s.serveConsole(a)
 		return
 	}
 	db := s.cfg.Databases.Get(a.Database)

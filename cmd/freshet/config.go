@@ -30,6 +30,9 @@ type ServeConfig struct {
 	AuthFile   string `placeholder:"FILE" help:"Users and their SCRAM secrets or passwords, in the format of PgBouncer's auth_file. Default: they are read from the primary."`
 	MaxClients int    `default:"10000" placeholder:"N" help:"More clients than this get SQLSTATE 53300. Default: ${default}."`
 
+	AdminUsers []string `sep:"none" placeholder:"USER" help:"Who may use the console, the database 'freshet' (repeatable). Default: the user of --primary."`
+	StatsUsers []string `sep:"none" placeholder:"USER" help:"Who may use its SHOW commands only (repeatable). Default: nobody."`
+
 	TLSMode     string `name:"tls-mode" default:"off" placeholder:"MODE" help:"TLS for clients: off, allow, require, or verify-client (and they show a certificate). Default: ${default}."`
 	TLSCert     string `name:"tls-cert" placeholder:"FILE" help:"Our certificate for clients, and its chain (PEM). SIGHUP re-reads it, and the next two."`
 	TLSKey      string `name:"tls-key" placeholder:"FILE" help:"Its key (PEM)."`
@@ -80,6 +83,7 @@ func (f serveFlags) config() ServeConfig {
 	cfg := ServeConfig(f)
 	cfg.Listen = splitList(f.Listen)
 	cfg.Replica = splitURLs(f.Replica)
+	cfg.AdminUsers, cfg.StatsUsers = splitList(f.AdminUsers), splitList(f.StatsUsers)
 	return cfg
 }
 

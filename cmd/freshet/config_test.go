@@ -86,7 +86,7 @@ func TestDefaults(t *testing.T) {
 func TestEveryFlagHasThreeNames(t *testing.T) {
 	other := map[string]string{ // a value that isn't the default
 		"listen": "127.0.0.1:7001", "http": ":7002", "primary": testURL, "replica": "postgres://svc@db2/app",
-		"auth-type": "trust", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "max-prepared-statements": "9", "connect-timeout": "8ms",
+		"auth-type": "trust", "admin-users": "ann", "stats-users": "ben", "max-clients": "7", "pool-size": "8", "pool-wait": "7ms", "max-prepared-statements": "9", "connect-timeout": "8ms",
 		"pool-mode": "session", "query-timeout": "1s", "idle-transaction-timeout": "2s", "client-idle-timeout": "3s",
 		"server-lifetime": "2h", "server-idle-timeout": "3h", "consistency": "strong", "ryw-window": "9s", "ryw-release": "window", "max-staleness": "3s",
 		"balance": "random", "cache": "off", "l1-size": "3MiB", "cache-max-entry": "4KiB", "row-cells": "5MiB", "cache-ttl": "5s", "stale-if-error": "6s", "stale-while-revalidate": "7s", "slot": "s", "publication": "p",

@@ -16,7 +16,7 @@ import (
 
 // changeable are the flags that can change while running. Those of files are
 // read again, too, when their names are the same.
-var changeable = []string{"log-level", "drain-timeout", "max-clients", "tls-mode", "tls-cert", "tls-key", "tls-client-ca", "auth-file",
+var changeable = []string{"log-level", "drain-timeout", "admin-users", "stats-users", "max-clients", "tls-mode", "tls-cert", "tls-key", "tls-client-ca", "auth-file",
 	"query-timeout", "idle-transaction-timeout", "client-idle-timeout"}
 
 // reloader reads the configuration again, on SIGHUP and for RELOAD.
@@ -135,6 +135,9 @@ func (i *instance) reconfigure(cfg ServeConfig, log *slog.Logger) error {
 	// Nothing can fail from here on.
 	i.tls.Store(state)
 	i.users.Store(users)
+	if i.console != nil {
+		i.console.SetUsers(cfg.adminUsers(), cfg.StatsUsers)
+	}
 	if i.server != nil {
 		i.server.SetMaxClients(cfg.MaxClients)
 		i.server.SetLimits(cfg.limits())

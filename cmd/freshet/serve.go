@@ -37,6 +37,7 @@ type instance struct {
 	reload    atomic.Pointer[func() error]
 	l1        *cache.L1
 	flights   *cache.Flights
+	console   *admin.Console
 	cacheOff  bool
 	failovers atomic.Int64
 	http      *admin.Server
@@ -53,6 +54,7 @@ type instance struct {
 // as long as the proxy runs.
 func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *instance, err error) {
 	i := &instance{done: make(chan error, 1), cacheOff: cfg.Cache == "off"}
+	i.console = admin.NewConsole(admin.ConsoleConfig{Source: i, Operator: i, Version: buildVersion()})
 	ctx, cancel := context.WithCancel(context.Background()) // ended by Shutdown, which has to be orderly
 	i.cancel = cancel
 	defer func() {
@@ -130,7 +132,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		verifiers = i.verifiers
 	}
 	i.admitter = proxy.NewAdmitter(proxy.AdmitConfig{
-		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: verifiers, Nodes: i.targets, TLS: &i.tls,
+		AuthType: proxy.AuthType(cfg.AuthType), Verifiers: verifiers, Nodes: i.targets, TLS: &i.tls, Console: admin.ConsoleDatabase,
 		ConnectTimeout: cfg.ConnectTimeout, Logger: log,
 	})
 	i.l1 = cache.NewL1(int64(cfg.L1Size), cache.PartsFor(int64(cfg.L1Size), int64(cfg.CacheMaxEntry)))
@@ -146,7 +148,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 	i.server, err = proxy.NewServer(proxy.Config{
 		Shards:    cfg.Shards,
 		Shared:    shared,
-		Databases: i.databases, Clock: i.clock, Visible: i.visible, Admitter: i.admitter, Topology: i.topo,
+		Databases: i.databases, Clock: i.clock, Visible: i.visible, Admitter: i.admitter, Topology: i.topo, Console: i.console,
 		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, PoolMode: proxy.PoolMode(cfg.PoolMode), ConnectTimeout: cfg.ConnectTimeout,
 		ServerLifetime: cfg.ServerLifetime, ServerIdleTimeout: cfg.ServerIdleTimeout, Logger: log,
 	})

@@ -1,0 +1,70 @@
+package admin
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// show is one of the console's tables. Where PgBouncer (1.18) has it, its columns come first, under the same names, so that what reads
+// them there can read them here.
+type show struct {
+	what    string // for SHOW HELP
+	columns []Column
+	rows    func(ctx context.Context, c *Console) ([][]any, error)
+}
+
+// shows are what SHOW can be followed by. It is filled by init, since SHOW HELP shows it.
+var shows map[string]show
+
+func init() {
+	shows = map[string]show{
+		"HELP":    {"this list", []Column{{"command", Text}, {"does", Text}, {"right", Text}}, showHelp},
+		"VERSION": {"which Freshet this is", []Column{{"version", Text}}, showVersion},
+	}
+}
+
+// show understands SHOW.
+func (c *Console) show(words []word) (*Statement, error) {
+	const usage = "SHOW what"
+	if len(words) < 2 {
+		return nil, syntax(words, 1, usage)
+	}
+	sh, ok := shows[words[1].keyword()]
+	if ok && len(words) > 2 {
+		return nil, syntax(words, 2, "SHOW "+words[1].keyword())
+	}
+	if !ok {
+		if s := courtesyShow(words); s != nil {
+			return s, nil
+		}
+		return nil, &Error{Code: "42601", Message: "there is no SHOW " + strings.Trim(quoted(words[1].text), `"`), At: words[1].at,
+			Hint: "There are: " + strings.Join(slices.Sorted(maps.Keys(shows)), ", ") + "."}
+	}
+	return &Statement{Columns: sh.columns, Tag: "SHOW", what: "SHOW", run: func(ctx context.Context, _ Client) (Result, error) {
+		rows, err := sh.rows(ctx, c)
+		return Result{Rows: rows}, err
+	}}, nil
+}
+
+// commands are those that aren't SHOW, for SHOW HELP.
+var commands = [][2]string{
+	{"FLUSH CACHE", "drops everything that is cached"},
+	{"FLUSH CACHE [[database.]schema.]table", "drops what is cached and depends on a table; without a schema: public; without a database: all that have it"},
+}
+
+func showHelp(context.Context, *Console) ([][]any, error) {
+	var rows [][]any
+	for _, name := range slices.Sorted(maps.Keys(shows)) {
+		rows = append(rows, []any{"SHOW " + name, shows[name].what, "--stats-users"})
+	}
+	for _, c := range commands {
+		rows = append(rows, []any{c[0], c[1], "--admin-users"})
+	}
+	return rows, nil
+}
+
+func showVersion(_ context.Context, c *Console) ([][]any, error) {
+	return [][]any{{"Freshet " + c.cfg.Version}}, nil
+}
