@@ -299,31 +299,32 @@ type portal struct {
 
 // expect is a reply that is due from the server, or one of ours that has to wait for its turn (HAZARD 1).
 type expect struct {
-	kind      expectKind
-	swallow   bool         // ours: the client doesn't get it
-	begins    bool         // it belongs to the BEGIN that was held back
-	poison    bool         // it makes a transaction fail that has failed already
-	checks    bool         // it asks whether the session is still bound
-	settles   bool         // it makes the session's settings, without which the unit must not run
-	own       bool         // … but it is part of the unit: if it fails, so does the unit
-	after     bool         // of the question after the query
-	quiet     bool         // exQuery: its ReadyForQuery is kept for the Sync that follows
-	prepared  uint64       // exParse: the number of what will then be prepared on the server
-	st        *statement   // exParse, exLocal, exDescribeStatement: the statement
-	promises  bool         // exDescribeStatement: what the server says is what the client's Parse amounts to
-	verifies  bool         // exParse, exDescribeStatement: whether st is still what its client was told
-	name      string       // … and what the client calls it; of one of our own, its name on the server
-	nameHash  uint64       // exBind: of what the client calls the statement
-	evicts    uint64       // exClose: the number of the statement that is then not prepared on the server any more
-	registers bool         // … from then on
-	closes    bool         // exLocal: the client closes the statement name
-	sync      bool         // exLocal: ReadyForQuery
-	local     []byte       // exLocal: the bytes
-	execute   *router.Plan // exLocal: executes one of our own statements
-	plan      *router.Plan // exExecute: of what is executed
-	args      []router.Assignment
-	step      int         // exBind: which of the unit's steps
-	replace   *wire.Error // for the error that is expected
+	kind         expectKind
+	swallow      bool         // ours: the client doesn't get it
+	begins       bool         // it belongs to the BEGIN that was held back
+	poison       bool         // it makes a transaction fail that has failed already
+	checks       bool         // it asks whether the session is still bound
+	settles      bool         // it makes the session's settings, without which the unit must not run
+	own          bool         // … but it is part of the unit: if it fails, so does the unit
+	after        bool         // of the question after the query
+	dropsUnnamed bool         // exQuery: it isn't the unit's beginning, so that what is in front of it may make an unnamed statement
+	quiet        bool         // exQuery: its ReadyForQuery is kept for the Sync that follows
+	prepared     uint64       // exParse: the number of what will then be prepared on the server
+	st           *statement   // exParse, exLocal, exDescribeStatement: the statement
+	promises     bool         // exDescribeStatement: what the server says is what the client's Parse amounts to
+	verifies     bool         // exParse, exDescribeStatement: whether st is still what its client was told
+	name         string       // … and what the client calls it; of one of our own, its name on the server
+	nameHash     uint64       // exBind: of what the client calls the statement
+	evicts       uint64       // exClose: the number of the statement that is then not prepared on the server any more
+	registers    bool         // … from then on
+	closes       bool         // exLocal: the client closes the statement name
+	sync         bool         // exLocal: ReadyForQuery
+	local        []byte       // exLocal: the bytes
+	execute      *router.Plan // exLocal: executes one of our own statements
+	plan         *router.Plan // exExecute: of what is executed
+	args         []router.Assignment
+	step         int         // exBind: which of the unit's steps
+	replace      *wire.Error // for the error that is expected
 }
 
 type expectKind uint8

@@ -16,6 +16,8 @@ func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
 		switch e := &s.q[i]; {
 		case e.kind == exParse && e.prepared != 0 && e.st != nil && e.st.name == st.name:
 			return e.st == st
+		case e.dropsUnnamed && st.name == "":
+			return false
 		case e.evicts == st.id && e.evicts != 0:
 			return false
 		}

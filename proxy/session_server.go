@@ -450,7 +450,10 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 		s.serverBroken("an unexpected ReadyForQuery")
 		return
 	}
-	swallow, checks := e.swallow || e.quiet, e.checks
+	swallow, checks, query := e.swallow || e.quiet, e.checks, e.kind == exQuery
+	if e.dropsUnnamed {
+		s.conn.Unnamed, s.unnamed = 0, nil
+	}
 	s.pop()
 	if swallow {
 		if checks {
@@ -469,7 +472,7 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 		return
 	}
 	s.seenAll()
-	if s.head() != nil || u.streaming && !u.hasSync {
+	if s.head() != nil || u.streaming && !u.hasSync && !(query && s.phase == phaseStreaming) {
 		// A Query in the middle of a stream; more is to come.
 		s.serverTx = msg[wire.HeaderLen]
 		s.tx = s.serverTx

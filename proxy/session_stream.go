@@ -29,9 +29,17 @@ func (s *Session) streamNext(p []byte) int {
 		if u.skipping {
 			return n
 		}
+		if u.executes == 0 {
+			s.endPart()
+			return 0
+		}
+		if typ == wire.MsgQuery { // as Postgres does
+			s.overlay = append(s.overlay, named{"", nil})
+			s.portals = s.portals[:0]
+		}
 		s.bind("a Query inside of a pipeline")
 		s.streamWrites()
-		s.expect(expect{kind: exQuery})
+		s.expect(expect{kind: exQuery, dropsUnnamed: typ == wire.MsgQuery})
 		s.conn.Write(msg)
 		return n
 	case wire.MsgCopyData, wire.MsgCopyDone, wire.MsgCopyFail:
@@ -59,6 +67,15 @@ func (s *Session) streamNext(p []byte) int {
 	}
 	s.streamStep(msg, &st)
 	return n
+}
+
+// endPart ends the stream before a message that is a unit of its own: with a Sync of ours, which does nothing, since nothing has been executed.
+func (s *Session) endPart() {
+	u := &s.unit
+	s.conn.Write(wire.AppendSync(nil))
+	s.expect(expect{kind: exSync})
+	u.hasSync, u.flush = true, true
+	s.phase = phaseRunning
 }
 
 // awaitCopy holds the client's copy data back that has come before the word that the server takes it: clients may send it right behind the
@@ -115,8 +132,11 @@ func (s *Session) streamWrites() {
 
 func (s *Session) streamStep(msg []byte, st *step) {
 	u := &s.unit
-	if st.typ == wire.MsgExecute && (st.plan == nil || st.plan.Writes) {
-		s.streamWrites()
+	if st.typ == wire.MsgExecute {
+		u.executes++
+		if st.plan == nil || st.plan.Writes {
+			s.streamWrites()
+		}
 	}
 	if plan := st.plan; st.typ == wire.MsgExecute && plan != nil {
 		if plan.Binds != "" {

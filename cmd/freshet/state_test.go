@@ -19,7 +19,7 @@ import (
 // Each line of a script is a client's name, what it sends, and a text:
 //
 //	a SELECT 1        a Query
-//	a: x              extended: messages separated by |: parse NAME [OID,…] TEXT, bind NAME [args…], describe NAME, execute, close NAME, query …, data TEXT, done
+//	a: x              extended: messages separated by |: parse NAME [OID,…] TEXT, bind NAME [args…], describe NAME, execute, close NAME, query …, skipped … (a query), data TEXT, done
 //
 // A script in testdata/state begins with lines "-- pool: 1", "-- startup a: key=value", "-- since: 17" (the first version of Postgres that
 // it is for) and the like.
@@ -175,6 +175,8 @@ func readExtended(t *testing.T, line string) ([]byte, int) {
 		case "query":
 			out = wire.AppendQuery(out, strings.TrimSpace(name+" "+rest))
 			syncs++
+		case "skipped": // a Query behind an error
+			out = wire.AppendQuery(out, strings.TrimSpace(name+" "+rest))
 		case "data":
 			out = wire.AppendCopyData(out, []byte(strings.TrimSpace(name+" "+rest)+"\n"))
 		case "done":
