@@ -171,22 +171,8 @@ func (c *client) send(m mode, sql string, args ...int64) (result, error) {
 func (c *client) sendAll(m mode, sql string, args ...int64) (_ []result, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), opTimeout) // what is under way is finished
 	defer cancel()
-	s := &c.last[c.count%len(c.last)]
-	*s = statement{mode: m, sql: sql, args: args, began: c.r.now()}
-	c.count++
-	if !c.past {
-		c.r.total.Add(1)
-	}
-	defer func() {
-		s.ended, s.err = c.r.now(), err
-		c.r.counts.took(s)
-		if err != nil {
-			c.r.counts.error(err)
-			if c.conn.IsClosed() {
-				c.conn = nil
-			}
-		}
-	}()
+	s := c.begins(m, sql, args, 1)
+	defer func() { c.ends(s, err) }()
 	if m == simple {
 		answers, err := c.conn.Exec(ctx, inline(sql, args)).ReadAll()
 		if err != nil {
@@ -214,21 +200,54 @@ func (c *client) sendAll(m mode, sql string, args ...int64) (_ []result, err err
 	if m == extended {
 		a = c.conn.ExecParams(ctx, sql, params, nil, nil, formats).Read()
 	} else {
-		name, ok := c.known[sql]
-		if !ok {
-			name = fmt.Sprintf("s%d", len(c.known))
-			if _, err := c.conn.Prepare(ctx, name, sql, nil); err != nil {
-				return nil, err
-			}
-			c.known[sql] = name
+		if err := c.prepare(sql); err != nil {
+			return nil, err
 		}
-		a = c.conn.ExecPrepared(ctx, name, params, nil, formats).Read()
+		a = c.conn.ExecPrepared(ctx, c.known[sql], params, nil, formats).Read()
 	}
 	if a.Err != nil {
 		return nil, a.Err
 	}
 	res, err := decode(a)
 	return []result{res}, err
+}
+
+// prepare prepares a text on this connection, once.
+func (c *client) prepare(sql string) error {
+	if _, ok := c.known[sql]; ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+	defer cancel()
+	name := fmt.Sprintf("s%d", len(c.known))
+	if _, err := c.conn.Prepare(ctx, name, sql, nil); err != nil {
+		return err
+	}
+	c.known[sql] = name
+	return nil
+}
+
+// begins notes that something is about to be sent, which counts for n statements.
+func (c *client) begins(m mode, sql string, args []int64, n int) *statement {
+	s := &c.last[c.count%len(c.last)]
+	*s = statement{mode: m, sql: sql, args: args, began: c.r.now()}
+	c.count++
+	if !c.past {
+		c.r.total.Add(int64(n))
+	}
+	return s
+}
+
+// ends notes how it has ended.
+func (c *client) ends(s *statement, err error) {
+	s.ended, s.err = c.r.now(), err
+	c.r.counts.took(s)
+	if err != nil {
+		c.r.counts.error(err)
+	}
+	if c.conn != nil && c.conn.IsClosed() {
+		c.conn = nil
+	}
 }
 
 // inline puts the arguments into the text.
@@ -296,14 +315,21 @@ func (c *client) explain(v *Violation) {
 	}
 }
 
-// source is where the last answer came from, without addresses.
-func (c *client) source() string {
-	answer, err := c.conn.Exec(context.Background(), "SHOW freshet.source").ReadAll()
-	if err != nil || len(answer) != 1 || len(answer[0].Rows) != 1 {
-		return ""
+// source is where the last answer came from, without addresses, and why.
+func (c *client) source() (name, reason string) {
+	for i, what := range []string{"source", "reason"} {
+		answer, err := c.conn.Exec(context.Background(), "SHOW freshet."+what).ReadAll()
+		if err != nil || len(answer) != 1 || len(answer[0].Rows) != 1 {
+			return "", ""
+		}
+		switch text := string(answer[0].Rows[0][0]); i {
+		case 0:
+			name, _, _ = strings.Cut(text, " ")
+		case 1:
+			reason, _, _ = strings.Cut(text, ":")
+		}
 	}
-	name, _, _ := strings.Cut(string(answer[0].Rows[0][0]), " ")
-	return name
+	return name, reason
 }
 
 // statements are the last ones, as a person reads them.

@@ -35,7 +35,8 @@ type object struct {
 	table int // of a register or seat
 
 	mu       sync.Mutex
-	versions []version        // by number
+	base     int64            // versions before it have been audited, and are forgotten
+	versions []version        // by number, less base
 	acks     []ack            // ascending in both
 	writes   map[int64]*write // by value: those of which it isn't known for sure that they are committed, and the rolled back
 	open     int              // writes under way, or of unknown outcome: each may be a version that isn't known yet
@@ -140,7 +141,7 @@ func (w *write) committed(n int64, now instant) *Violation {
 	if v := o.establishLocked(w, n); v != nil {
 		return v
 	}
-	o.versions[n].acked = now
+	o.versionLocked(n).acked = now
 	delete(o.writes, w.value)
 	// A mark that is later than the truth demands less.
 	if len(o.acks) > 0 {
@@ -155,11 +156,14 @@ func (w *write) committed(n int64, now instant) *Violation {
 
 // establishLocked notes that version n is this write.
 func (o *object) establishLocked(w *write, n int64) *Violation {
-	for int64(len(o.versions)) <= n {
+	if n < o.base {
+		return o.violationLocked(ruleVersions, fmt.Sprintf("%s is version %d, which had been another long before", name(w.value), n))
+	}
+	for o.newestLocked() < n {
 		o.versions = append(o.versions, version{})
 	}
 	w.n = n
-	switch v := &o.versions[n]; v.value {
+	switch v := o.versionLocked(n); v.value {
 	case 0:
 		*v = version{value: w.value, began: w.began, by: w.by}
 	case w.value:
@@ -204,7 +208,7 @@ func (o *object) ackedBeforeLocked(at instant) int64 {
 }
 
 // upperLocked is a number that no version is above.
-func (o *object) upperLocked() int64 { return int64(len(o.versions)-1) + int64(o.open) }
+func (o *object) upperLocked() int64 { return o.newestLocked() + int64(o.open) }
 
 // reading is one object as one statement's answer has it.
 type reading struct {
@@ -276,6 +280,25 @@ func (o *object) ackedAtLocked(n int64) instant {
 	return o.acks[i].at
 }
 
+// valueLocked is a version's value; 0: it isn't known (any more).
+func (o *object) valueLocked(n int64) int64 {
+	if v := o.versionLocked(n); v != nil {
+		return v.value
+	}
+	return 0
+}
+
+// versionLocked is what is kept about a version; nil: nothing.
+func (o *object) versionLocked(n int64) *version {
+	if n < o.base || n > o.newestLocked() {
+		return nil
+	}
+	return &o.versions[n-o.base]
+}
+
+// newestLocked is the highest version that is known.
+func (o *object) newestLocked() int64 { return o.base + int64(len(o.versions)) - 1 }
+
 // attributeLocked finds the write that a value comes from.
 func (o *object) attributeLocked(r *reading) *Violation {
 	if r.n == 0 && r.value == 0 {
@@ -284,15 +307,15 @@ func (o *object) attributeLocked(r *reading) *Violation {
 	if r.n < 0 || r.value == 0 {
 		return o.violationLocked(ruleUnwritten, fmt.Sprintf("read version %d with the value %d", r.n, r.value))
 	}
-	if r.n < int64(len(o.versions)) && o.versions[r.n].value == r.value {
-		return nil
+	if r.n < o.base || o.valueLocked(r.n) == r.value {
+		return nil // of the forgotten ones, there is nobody's business but the bound's
 	}
 	w := o.writes[r.value]
 	switch {
 	case w == nil:
 		known := "which nobody has written"
-		if r.n < int64(len(o.versions)) && o.versions[r.n].value != 0 {
-			known = "which is " + name(o.versions[r.n].value)
+		if v := o.valueLocked(r.n); v != 0 {
+			known = "which is " + name(v)
 		}
 		return o.violationLocked(ruleUnwritten, fmt.Sprintf("read %s as version %d, %s", name(r.value), r.n, known))
 	case w.outcome == rolledBack:

@@ -69,12 +69,21 @@ func (p *past) run(ctx context.Context) {
 func (r *run) journaled(value int64) (n int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, r.lab.cluster.Primary().AppURL())
-	if err != nil {
-		return 0, err
+	r.asks.Lock()
+	defer r.asks.Unlock()
+	url := r.lab.cluster.Primary().AppURL()
+	if r.asks.conn != nil && (r.asks.conn.IsClosed() || r.asks.url != url) {
+		_ = r.asks.conn.Close(ctx)
+		r.asks.conn = nil
 	}
-	defer conn.Close(ctx)
-	err = conn.QueryRow(ctx, "SELECT coalesce(max(n), 0) FROM journal WHERE v = $1", value).Scan(&n)
+	if r.asks.conn == nil {
+		if r.asks.conn, err = pgx.Connect(ctx, url); err != nil {
+			r.asks.conn = nil
+			return 0, err
+		}
+		r.asks.url = url
+	}
+	err = r.asks.conn.QueryRow(ctx, "SELECT coalesce(max(n), 0) FROM journal WHERE v = $1", value).Scan(&n)
 	return n, err
 }
 

@@ -8,6 +8,15 @@ type seen struct {
 	n, value int64
 }
 
+// query is a read of some objects.
+type query struct {
+	objects []*object
+	sql     string
+	args    []int64
+	// extract reads the answer: what it says about each of the objects, and what is wrong with it by itself.
+	extract func(rows [][]int64) (list []seen, wrong string)
+}
+
 // scope is the transaction that a read is part of; the zero value is none.
 type scope struct {
 	own      map[*object]int64 // what it has written, by value
@@ -26,17 +35,9 @@ func (tx *scope) statement(now instant) bool {
 	return true
 }
 
-// read sends a query, judges what it says about the objects, and notes what the session has seen. wrong says what is
-// wrong with the answer by itself.
-func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []int64, extract func([][]int64) (list []seen, wrong string)) error {
-	lows := make([]low, len(objects))
-	for i, o := range objects {
-		o.reads(c.level)
-		lows[i] = c.session.has(o)
-	}
-	if c.level == Eventual || c.past {
-		clear(lows)
-	}
+// read sends a query, judges what it says about the objects, and notes what the session has seen.
+func (c *client) read(tx *scope, q query, m mode) error {
+	lows := c.reads(q)
 	began := c.r.now()
 	if tx != nil && tx.snapshot {
 		if !tx.statement(began) {
@@ -46,36 +47,56 @@ func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []i
 			}
 		}
 	}
-	res, err := c.send(m, sql, args...)
+	res, err := c.send(m, q.sql, q.args...)
 	ended := c.r.now()
 	if err != nil {
-		for _, o := range objects {
-			o.readFailed(c.level)
-		}
+		c.readFailed(q)
 		return err
 	}
-	list, wrong := extract(res.rows)
-	if wrong == elsewhere {
-		for _, o := range objects {
-			o.readFailed(c.level)
+	if c.judge(tx, q, lows, began, ended, res.rows) != nil && tx == nil && !c.past && c.oneIn(64) && c.conn != nil {
+		c.r.counts.source(c.source())
+	}
+	return nil
+}
+
+// reads notes that a query is about to be sent, and gives what the session has to find in the answer.
+func (c *client) reads(q query) []low {
+	lows := make([]low, len(q.objects))
+	for i, o := range q.objects {
+		o.reads(c.level)
+		if c.level != Eventual && !c.past {
+			lows[i] = c.session.has(o)
 		}
+	}
+	return lows
+}
+
+func (c *client) readFailed(q query) {
+	for _, o := range q.objects {
+		o.readFailed(c.level)
+	}
+}
+
+// judge judges the answer to a query, notes what the session has seen, and gives it; nil: nothing, or something is wrong.
+func (c *client) judge(tx *scope, q query, lows []low, began, ended instant, rows [][]int64) []seen {
+	list, wrong := q.extract(rows)
+	if wrong == elsewhere {
+		c.readFailed(q)
 		c.r.counts.reads.Add(1)
 		return nil
 	}
-	if wrong != "" || len(list) != len(objects) {
-		for _, o := range objects {
-			o.readFailed(c.level)
-		}
+	if wrong != "" || len(list) != len(q.objects) {
+		c.readFailed(q)
 		if wrong == "" {
-			wrong = fmt.Sprintf("%d of %d rows are there", len(list), len(objects))
+			wrong = fmt.Sprintf("%d of %d rows are there", len(list), len(q.objects))
 		}
-		c.wrong(objects[0], ruleTorn, fmt.Sprintf("%s: %v", wrong, res.rows), tx == nil)
+		c.wrong(q.objects[0], ruleTorn, fmt.Sprintf("%s: %v", wrong, rows), tx == nil)
 		return nil
 	}
 	for i, s := range list {
 		o := s.o
-		if o != objects[i] {
-			c.wrong(o, ruleUnwritten, fmt.Sprint(res.rows), tx == nil)
+		if o != q.objects[i] {
+			c.wrong(o, ruleUnwritten, fmt.Sprint(rows), tx == nil)
 			return nil
 		}
 		r := &reading{o: o, by: c.name, level: c.level, began: began, ended: ended, had: lows[i], n: s.n, value: s.value, current: c.past}
@@ -102,10 +123,7 @@ func (c *client) read(tx *scope, objects []*object, m mode, sql string, args []i
 		}
 	}
 	c.r.counts.reads.Add(1)
-	if tx == nil && !c.past && c.oneIn(64) && c.conn != nil {
-		c.r.counts.source(c.source())
-	}
-	return nil
+	return list
 }
 
 // elsewhere is what an answer says that doesn't say anything about a version.
@@ -175,7 +193,12 @@ func (c *client) readRegister(tx *scope) error {
 			m = prepared
 		}
 	}
-	return c.read(tx, []*object{o}, m, fmt.Sprintf(form, o.table), []int64{o.id}, c.r.triples)
+	return c.read(tx, c.one(form, o), m)
+}
+
+// one is a query for one register.
+func (c *client) one(form string, o *object) query {
+	return query{[]*object{o}, fmt.Sprintf(form, o.table), []int64{o.id}, c.r.triples}
 }
 
 // readSeveral reads several registers in one statement.
@@ -184,15 +207,15 @@ func (c *client) readSeveral(tx *scope) error {
 	all := c.r.registers[t]
 	switch c.rng.IntN(3) {
 	case 0:
-		return c.read(tx, all, c.mode(), fmt.Sprintf("SELECT id, n, v FROM r%d ORDER BY id", t), nil, c.r.triples)
+		return c.read(tx, query{all, fmt.Sprintf("SELECT id, n, v FROM r%d ORDER BY id", t), nil, c.r.triples}, c.mode())
 	case 1:
 		i := c.rng.IntN(registers - 2)
-		return c.read(tx, all[i:i+3], c.mode(), fmt.Sprintf("SELECT id, n, v FROM r%d WHERE id IN ($1, $2, $3) ORDER BY id", t),
-			[]int64{all[i].id, all[i+1].id, all[i+2].id}, c.r.triples)
+		return c.read(tx, query{all[i : i+3], fmt.Sprintf("SELECT id, n, v FROM r%d WHERE id IN ($1, $2, $3) ORDER BY id", t),
+			[]int64{all[i].id, all[i+1].id, all[i+2].id}, c.r.triples}, c.mode())
 	default:
 		a, b := all[c.rng.IntN(registers)], pick(c, c.r.registers[(t+1)%tables])
-		return c.read(tx, []*object{a, b}, c.mode(), fmt.Sprintf("SELECT a.id, a.n, a.v, b.id, b.n, b.v FROM r%d a, r%d b WHERE a.id = $1 AND b.id = $2", a.table, b.table),
-			[]int64{a.id, b.id}, c.r.triples)
+		return c.read(tx, query{[]*object{a, b}, fmt.Sprintf("SELECT a.id, a.n, a.v, b.id, b.n, b.v FROM r%d a, r%d b WHERE a.id = $1 AND b.id = $2", a.table, b.table),
+			[]int64{a.id, b.id}, c.r.triples}, c.mode())
 	}
 }
 
@@ -255,14 +278,18 @@ func (c *client) readSum() error {
 	return nil
 }
 
+var pairReads = []string{
+	"SELECT a.n, a.v, b.n, b.v FROM pa a JOIN pb b ON b.id = a.id WHERE a.id = $1",
+	"SELECT (SELECT n FROM pa WHERE id = $1), (SELECT v FROM pa WHERE id = $1), (SELECT n FROM pb WHERE id = $1), (SELECT v FROM pb WHERE id = $1)",
+	"WITH b AS (SELECT * FROM pb) SELECT a.n, a.v, b.n, b.v FROM pa a, b WHERE a.id = $1 AND b.id = $1",
+}
+
 func (c *client) readPair(tx *scope) error {
-	o := pick(c, c.r.pairs)
-	sql := pick(c, []string{
-		"SELECT a.n, a.v, b.n, b.v FROM pa a JOIN pb b ON b.id = a.id WHERE a.id = $1",
-		"SELECT (SELECT n FROM pa WHERE id = $1), (SELECT v FROM pa WHERE id = $1), (SELECT n FROM pb WHERE id = $1), (SELECT v FROM pb WHERE id = $1)",
-		"WITH b AS (SELECT * FROM pb) SELECT a.n, a.v, b.n, b.v FROM pa a, b WHERE a.id = $1 AND b.id = $1",
-	})
-	return c.read(tx, []*object{o}, c.mode(), sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
+	return c.read(tx, c.pairQuery(pick(c, pairReads), pick(c, c.r.pairs)), c.mode())
+}
+
+func (c *client) pairQuery(sql string, o *object) query {
+	return query{[]*object{o}, sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
 		if len(rows) != 1 {
 			return nil, ""
 		}
@@ -271,16 +298,20 @@ func (c *client) readPair(tx *scope) error {
 			return nil, "the two rows of a pair are of two writes"
 		}
 		return []seen{{o, x[0], x[1]}}, ""
-	})
+	}}
 }
 
 func (c *client) readList(tx *scope) error {
-	o := pick(c, c.r.lists)
-	sql := "SELECT n, v FROM item WHERE id = $1 ORDER BY n DESC"
-	if c.oneIn(2) {
-		sql += " LIMIT 5"
-	}
-	return c.read(tx, []*object{o}, c.mode(), sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
+	return c.read(tx, c.listQuery(pick(c, listReads), pick(c, c.r.lists)), c.mode())
+}
+
+var listReads = []string{
+	"SELECT n, v FROM item WHERE id = $1 ORDER BY n DESC",
+	"SELECT n, v FROM item WHERE id = $1 ORDER BY n DESC LIMIT 5",
+}
+
+func (c *client) listQuery(sql string, o *object) query {
+	return query{[]*object{o}, sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
 		if len(rows) == 0 {
 			return []seen{{o, 0, 0}}, ""
 		}
@@ -294,12 +325,12 @@ func (c *client) readList(tx *scope) error {
 				return nil, "a list with a hole"
 			}
 			// The top one is judged like any other reading; those below it can't be of writes that aren't over.
-			if n := row[0]; n < int64(len(o.versions)) && o.versions[n].value != 0 && o.versions[n].value != row[1] {
-				return nil, fmt.Sprintf("entry %d is %s, not %s", n, name(row[1]), name(o.versions[n].value))
+			if known := o.valueLocked(row[0]); known != 0 && known != row[1] {
+				return nil, fmt.Sprintf("entry %d is %s, not %s", row[0], name(row[1]), name(known))
 			}
 		}
 		return []seen{{o, rows[0][0], rows[0][1]}}, ""
-	})
+	}}
 }
 
 var seatReads = []string{
@@ -318,8 +349,12 @@ func (c *client) readSeat(tx *scope) error {
 			m = prepared
 		}
 	}
+	return c.read(tx, c.seatQuery(form, o), m)
+}
+
+func (c *client) seatQuery(form string, o *object) query {
 	place := o.id*places + c.rng.Int64N(places)
-	return c.read(tx, []*object{o}, m, fmt.Sprintf(form, o.table), []int64{place}, func(rows [][]int64) ([]seen, string) {
+	return query{[]*object{o}, fmt.Sprintf(form, o.table), []int64{place}, func(rows [][]int64) ([]seen, string) {
 		if len(rows) == 0 {
 			return nil, elsewhere
 		}
@@ -327,22 +362,22 @@ func (c *client) readSeat(tx *scope) error {
 			return nil, fmt.Sprintf("it isn't in place %d", place)
 		}
 		return []seen{{o, rows[0][0], rows[0][1]}}, ""
-	})
+	}}
 }
 
 func (c *client) readView(tx *scope) error {
 	o := c.r.view
-	return c.read(tx, []*object{o}, c.mode(), "SELECT n, v FROM gen", nil, func(rows [][]int64) ([]seen, string) {
+	return c.read(tx, query{[]*object{o}, "SELECT n, v FROM gen", nil, func(rows [][]int64) ([]seen, string) {
 		if len(rows) != 1 {
 			return nil, ""
 		}
 		return []seen{{o, rows[0][0], rows[0][1]}}, ""
-	})
+	}}, c.mode())
 }
 
 func (c *client) readBulk(tx *scope) error {
 	o := c.r.bulk
-	return c.read(tx, []*object{o}, c.mode(), "SELECT min(n), max(n), min(v), max(v), count(*) FROM bulk", nil, func(rows [][]int64) ([]seen, string) {
+	return c.read(tx, query{[]*object{o}, "SELECT min(n), max(n), min(v), max(v), count(*) FROM bulk", nil, func(rows [][]int64) ([]seen, string) {
 		if len(rows) != 1 {
 			return nil, ""
 		}
@@ -351,5 +386,5 @@ func (c *client) readBulk(tx *scope) error {
 			return nil, "the rows of one write are torn"
 		}
 		return []seen{{o, x[0], x[2]}}, ""
-	})
+	}}, c.mode())
 }

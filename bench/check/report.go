@@ -19,11 +19,13 @@ type counts struct {
 	reads, writes      atomic.Int64
 	windows, undecided atomic.Int64
 	allowed            atomic.Int64
+	audits             atomic.Int64
 
 	mu struct {
 		sync.Mutex
 		errors   map[string]int64
 		sampled  map[string]int64 // sources, by SHOW
+		reasons  map[string]int64 // why it wasn't the cache
 		stalest  time.Duration
 		behind   int64 // reads that lacked something
 		restarts int
@@ -32,7 +34,7 @@ type counts struct {
 }
 
 func (c *counts) init() {
-	c.mu.errors, c.mu.sampled = map[string]int64{}, map[string]int64{}
+	c.mu.errors, c.mu.sampled, c.mu.reasons = map[string]int64{}, map[string]int64{}, map[string]int64{}
 }
 
 // error counts a failed statement by its SQLSTATE.
@@ -47,10 +49,16 @@ func (c *counts) error(err error) {
 	c.mu.errors[code]++
 }
 
-func (c *counts) source(s string) {
+func (c *counts) source(s, reason string) {
+	if s == "" {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.sampled[s]++
+	if s != "l1" && s != "flight" {
+		c.mu.reasons[reason]++
+	}
 }
 
 func (c *counts) stale(d time.Duration) {
@@ -85,6 +93,7 @@ type Report struct {
 	Took       time.Duration
 	Sources    map[string]float64 // answers by source, as Freshet counts them; of the last Freshet, if it was restarted
 	Sampled    map[string]int64   // the same by SHOW freshet.source, of every 64th read
+	Reasons    map[string]int64   // why those weren't answered by the cache
 	Behind     int64              // reads that lacked an acknowledged write of somebody else, which is allowed within the bound
 	Stalest    time.Duration      // the longest such a write had been acknowledged
 	Windows    int64              // histories that porcupine has judged
@@ -101,7 +110,7 @@ func (r *run) report(took time.Duration, before, after map[string]float64) *Repo
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := &Report{
-		Statements: r.total.Load(), Reads: c.reads.Load(), Writes: c.writes.Load(), Took: took, Sources: map[string]float64{}, Sampled: c.mu.sampled,
+		Statements: r.total.Load(), Reads: c.reads.Load(), Writes: c.writes.Load(), Took: took, Sources: map[string]float64{}, Sampled: c.mu.sampled, Reasons: c.mu.reasons,
 		Behind: c.mu.behind, Stalest: c.mu.stalest, Windows: c.windows.Load(), Undecided: c.undecided.Load(), Faults: map[string]int{},
 		Errors: c.mu.errors, Allowed: c.allowed.Load(), Slowest: c.mu.slowest.String(), Violations: r.violations(),
 	}
@@ -145,6 +154,7 @@ func (p *Report) Print(w io.Writer) {
 	}
 	line("answered by: %s", strings.Join(shares, ", "))
 	line("sampled:     %s", counted(p.Sampled))
+	line("not cached:  %s", counted(p.Reasons))
 	line("broken:      %s", counted(p.Faults))
 	line("errors:      %s", counted(p.Errors))
 	line("staleness:   %d reads lacked somebody else's acknowledged write, acknowledged at most %v before", p.Behind, p.Stalest.Round(time.Microsecond))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/jackc/pgx/v5"
 )
 
 // Config says what to run.
@@ -58,6 +59,13 @@ type run struct {
 	stop    context.CancelFunc
 	beside  sync.WaitGroup // what goes on beside the clients
 	judges  chan struct{}
+	queued  atomic.Int64 // histories for porcupine
+
+	asks struct { // the connection that asks the journal
+		sync.Mutex
+		conn *pgx.Conn
+		url  string
+	}
 
 	total  atomic.Int64 // statements through Freshet
 	counts counts
@@ -166,6 +174,7 @@ func (r *run) work(ctx context.Context) error {
 		r.runFaults(ctx)
 	}()
 	all.Go(func() { r.moveCalm(ctx) })
+	all.Go(func() { r.auditWhile(ctx) })
 	for i := range r.cfg.Clients {
 		all.Go(func() { newClient(r, i).run(ctx) })
 	}
@@ -177,6 +186,9 @@ func (r *run) work(ctx context.Context) error {
 	<-faultsOver
 	all.Wait()
 	r.hasty.close()
+	if r.asks.conn != nil {
+		_ = r.asks.conn.Close(context.WithoutCancel(ctx))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.failed
@@ -246,12 +258,20 @@ func (r *run) violations() []*Violation {
 	return r.mu.violations
 }
 
+// mostQueued histories wait for porcupine at most.
+const mostQueued = 16
+
 // judge gives a window of an object's history to porcupine.
 func (r *run) judge(o *object, h []porcupine.Operation) {
 	first := h[0].Input.(input).n
+	if r.queued.Add(1) > mostQueued {
+		r.queued.Add(-1)
+		r.counts.undecided.Add(1)
+		return
+	}
 	r.beside.Go(func() {
 		r.judges <- struct{}{}
-		defer func() { <-r.judges }()
+		defer func() { <-r.judges; r.queued.Add(-1) }()
 		switch porcupine.CheckOperationsTimeout(versionsModel(first), h, 20*time.Second) {
 		case porcupine.Illegal:
 			r.counts.windows.Add(1)

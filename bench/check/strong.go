@@ -17,11 +17,15 @@ type strongHistory struct {
 	newest  int64 // the highest version in the window
 	seen    int64 // the newest that a strong read has seen
 	pending []ack // strong reads that raised seen
+	long    bool  // the window has got too long: what comes until nothing is under way isn't given to porcupine
 	judge   func(o *object, h []porcupine.Operation)
 }
 
 // window is how many operations are judged together, at least.
 const window = 200
+
+// windowMost is how many operations there are in one at most: where there is always something under way, it can't be cut.
+const windowMost = 10 * window
 
 // input of an operation on a register: a write makes version n of version n-1, a read sees version n.
 type input struct {
@@ -93,16 +97,23 @@ func (h *strongHistory) read(o *object, r *reading) *Violation {
 }
 
 func (h *strongHistory) add(in input, began, ended instant) {
-	h.ops = append(h.ops, porcupine.Operation{Input: in, Call: int64(began), Return: int64(ended)})
+	if h.long = h.long || len(h.ops) >= windowMost; h.long {
+		h.ops = nil
+	} else {
+		h.ops = append(h.ops, porcupine.Operation{Input: in, Call: int64(began), Return: int64(ended)})
+	}
 	h.newest = max(h.newest, in.n)
 }
 
 // cut ends the window if it is long enough and nothing is under way.
 func (h *strongHistory) cut(o *object) {
-	if h.under != 0 || len(h.ops) < window {
-		return
+	switch {
+	case h.under != 0:
+	case h.long:
+		h.long, h.first = false, h.newest
+	case len(h.ops) >= window:
+		h.flush(o)
 	}
-	h.flush(o)
 }
 
 // flush judges the window. Versions whose writes were never acknowledged came about at some time in it.

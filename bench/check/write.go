@@ -16,6 +16,7 @@ func (c *client) step() {
 		do     func() error
 	}
 	choices := []choice{
+		{burstWeight, c.burst},
 		{400, func() error { return c.readRegister(nil) }},
 		{120, func() error { return c.readSeveral(nil) }},
 		{40, c.readSum},
@@ -38,7 +39,7 @@ func (c *client) step() {
 	}
 	switch {
 	case c.r.stalled.Load() && !c.oneIn(400), c.r.quiet.Load() && !c.oneIn(20):
-		choices = choices[:8] // reads
+		choices = choices[:9] // reads
 	}
 	total := 0
 	for _, x := range choices {
@@ -58,6 +59,7 @@ func (c *client) setting() error {
 	_, err := c.send(simple, pick(c, []string{
 		"SET freshet.cache = 'off'", "SET freshet.cache = 'on'", "RESET freshet.cache", "SET freshet.route = 'replica'", "SET freshet.route = 'primary'",
 		"SET freshet.route = 'auto'", "RESET freshet.route", "SET freshet.route = 'auto'", "SET freshet.cache = 'on'",
+		"RESET freshet.route; RESET freshet.cache", "RESET freshet.route; RESET freshet.cache", "RESET freshet.route; RESET freshet.cache",
 	}))
 	return err
 }
@@ -104,7 +106,7 @@ func (c *client) writeRegister() error {
 	if err := c.writeTo(o); err != nil || c.past {
 		return err
 	}
-	return c.read(nil, []*object{o}, pick(c, []mode{simple, prepared}), fmt.Sprintf(registerReads[c.rng.IntN(2)], o.table), []int64{o.id}, c.r.triples)
+	return c.read(nil, c.one(registerReads[c.rng.IntN(2)], o), pick(c, []mode{simple, prepared}))
 }
 
 func (c *client) writeTo(o *object) error {
@@ -202,20 +204,9 @@ func (c *client) copyList(o *object) error {
 	w := o.begin(c.value(), c.name, c.r.now())
 	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
 	defer cancel()
-	s := &c.last[c.count%len(c.last)]
-	*s = statement{mode: simple, sql: "COPY item FROM STDIN", args: nil, began: c.r.now()}
-	c.count++
-	if !c.past {
-		c.r.total.Add(1)
-	}
+	s := c.begins(simple, "COPY item FROM STDIN", nil, 1)
 	_, err := c.conn.CopyFrom(ctx, strings.NewReader(fmt.Sprintf("%d\t%d\t%d\n", o.id, n, w.value)), "COPY item FROM STDIN")
-	s.ended, s.err = c.r.now(), err
-	if err != nil {
-		c.r.counts.error(err)
-		if c.conn.IsClosed() {
-			c.conn = nil
-		}
-	}
+	c.ends(s, err)
 	return c.finish(w, n, err)
 }
 
@@ -355,7 +346,7 @@ func (c *client) readInTransaction(tx *scope) error {
 		for _, known := range []map[*object]int64{tx.own, tx.repeated} {
 			for o := range known {
 				if o.kind == register {
-					return c.read(tx, []*object{o}, c.mode(), fmt.Sprintf("SELECT id, n, v FROM r%d WHERE id = $1", o.table), []int64{o.id}, c.r.triples)
+					return c.read(tx, c.one(registerReads[0], o), c.mode())
 				}
 			}
 		}
@@ -418,10 +409,7 @@ func (c *client) pipeline() error {
 	w := o.begin(c.value(), c.name, c.r.now())
 	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
 	defer cancel()
-	s := &c.last[c.count%len(c.last)]
-	*s = statement{mode: extended, sql: fmt.Sprintf("UPDATE r%d … $1, $2; Sync; SELECT id, n, v FROM r%d WHERE id = $1; Sync", o.table, o.table), args: []int64{o.id, w.value}, began: c.r.now()}
-	c.count++
-	c.r.total.Add(2)
+	s := c.begins(extended, fmt.Sprintf("UPDATE r%d … $1, $2; Sync; SELECT id, n, v FROM r%d WHERE id = $1; Sync", o.table, o.table), []int64{o.id, w.value}, 2)
 	p := c.conn.StartPipeline(ctx)
 	id := []byte(fmt.Sprint(o.id))
 	began := c.r.now()
@@ -452,16 +440,10 @@ func (c *client) pipeline() error {
 		}
 	}
 	closed := p.Close()
-	s.ended, s.err = c.r.now(), err
 	if err == nil {
 		err = closed
 	}
-	if err != nil {
-		c.r.counts.error(err)
-	}
-	if c.conn.IsClosed() {
-		c.conn = nil
-	}
+	c.ends(s, err)
 	if len(results) > 0 && syncs > 0 {
 		n := number(results[0])
 		if failed := c.finish(w, n, nil); failed != nil {
