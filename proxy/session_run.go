@@ -247,14 +247,21 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 	s.drop()
 	var pg *wire.Error
 	refused := errors.As(err, &pg)
-	if !refused && !errors.Is(err, backend.ErrPoolWait) && u.read && u.attempts-u.stale < maxAttempts {
+	down := !errors.Is(err, backend.ErrPoolWait) && (!refused || isDown(pg.Code))
+	if down && u.read && u.attempts-u.stale < maxAttempts {
 		u.avoid = node
 		s.run()
 		s.pump()
 		return
 	}
 	switch {
-	case !errors.Is(err, backend.ErrPoolWait) && (!refused || isDown(pg.Code)) && s.staleIfError():
+	case down && s.staleIfError():
+	case down && s.awaitNode():
+		// Nothing has been sent: whatever it is, it can be sent later. A server that restarts refuses for a moment before the monitor
+		// has noticed.
+		u.attempts--
+		u.avoid = nil
+		return
 	case errors.Is(err, backend.ErrPoolWait):
 		s.fail(wire.Errorf("53300", "no connection to %s became free within %s", node.Addr(), s.shared.PoolWait).
 			WithHint("Raise --pool-size or --pool-wait, or run fewer long transactions."))
