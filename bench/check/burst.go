@@ -9,7 +9,7 @@ import (
 )
 
 // burstWeight is how often a client sends a burst, see client.step.
-const burstWeight = 250
+const burstWeight = 600
 
 // burstMost is how many reads there are in one at most.
 const burstMost = 64
@@ -25,6 +25,7 @@ func (c *client) burst() error {
 	list := make([]sent, 4+c.rng.IntN(burstMost-3))
 	for i := range list {
 		list[i].query = c.burstQuery()
+		list[i].burst = true
 		if err := c.prepare(list[i].sql); err != nil {
 			return err
 		}

@@ -100,9 +100,10 @@ func upTo(ctx context.Context, rng *rand.Rand, most time.Duration) {
 	sleep(ctx, time.Duration(f*f*float64(most)))
 }
 
-// mending is for what has to be done whatever ctx says.
+// mending is for what has to be done whatever ctx says. On a machine with little to spare, a failover with two copies of the new primary takes a
+// minute and more.
 func mending() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), time.Minute)
+	return context.WithTimeout(context.Background(), 5*time.Minute)
 }
 
 func (r *run) replica(rng *rand.Rand) *cluster.Node {
@@ -312,15 +313,19 @@ func (r *run) restartFreshet(_ context.Context, rng *rand.Rand) error {
 	if rng.IntN(2) == 0 {
 		sig = syscall.SIGKILL
 	}
+	mend, cancel := mending()
+	defer cancel()
+	sources, err := r.lab.sources(mend)
+	if err != nil {
+		return err
+	}
 	if err := r.lab.endServe(sig); err != nil {
 		return err
 	}
-	r.counts.restarted()
+	r.counts.restarted(sources)
 	for _, s := range r.keyed {
 		s.forget()
 	}
-	mend, cancel := mending()
-	defer cancel()
 	if err := r.lab.serve(); err != nil {
 		return err
 	}

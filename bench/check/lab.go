@@ -110,9 +110,12 @@ func (l *lab) serve() error {
 	return <-started
 }
 
+// readyWithin is generous: its feed may be cut again and again meanwhile, on a machine with little to spare.
+const readyWithin = 2 * time.Minute
+
 // ready waits until Freshet answers, and answers from the cache if it is to have one.
 func (l *lab) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for {
 		source, why := l.probe(ctx)
@@ -125,7 +128,7 @@ func (l *lab) ready(ctx context.Context) error {
 		case <-l.ended:
 			return fmt.Errorf("freshet has ended:\n%s", l.log.tail())
 		case <-ctx.Done():
-			return fmt.Errorf("freshet isn't ready after 30 seconds: %w\n%s", why, l.log.tail())
+			return fmt.Errorf("freshet isn't ready after %v: %w\n%s", readyWithin, why, l.log.tail())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -219,6 +219,7 @@ type reading struct {
 	own          int64 // the value that the transaction in which this was read has written itself
 	had          low   // what the session has written and seen before the read began
 	current      bool  // nothing but the present state will do, whatever the level: a statement on the primary in a transaction
+	burst        bool  // its object doesn't know that it was under way
 	n, value     int64
 }
 
@@ -232,7 +233,7 @@ func (r *reading) observe(bound time.Duration) (stale time.Duration, v *Violatio
 		return 0, o.violationLocked(ruleOwnWrites, fmt.Sprintf("the transaction wrote %s and then read version %d, %s", name(r.own), r.n, name(r.value))).of(r)
 	}
 	if r.own != 0 {
-		if r.level == Strong {
+		if r.level == Strong && !r.burst {
 			o.strong.gone(o) // nobody else can see this
 		}
 		return 0, nil

@@ -13,6 +13,7 @@ type query struct {
 	objects []*object
 	sql     string
 	args    []int64
+	burst   bool // one of many sent at once: it isn't known when it began, so porcupine would find too much possible
 	// extract reads the answer: what it says about each of the objects, and what is wrong with it by itself.
 	extract func(rows [][]int64) (list []seen, wrong string)
 }
@@ -63,7 +64,9 @@ func (c *client) read(tx *scope, q query, m mode) error {
 func (c *client) reads(q query) []low {
 	lows := make([]low, len(q.objects))
 	for i, o := range q.objects {
-		o.reads(c.level)
+		if !q.burst {
+			o.reads(c.level)
+		}
 		if c.level != Eventual && !c.past {
 			lows[i] = c.session.has(o)
 		}
@@ -72,6 +75,9 @@ func (c *client) reads(q query) []low {
 }
 
 func (c *client) readFailed(q query) {
+	if q.burst {
+		return
+	}
 	for _, o := range q.objects {
 		o.readFailed(c.level)
 	}
@@ -99,7 +105,7 @@ func (c *client) judge(tx *scope, q query, lows []low, began, ended instant, row
 			c.wrong(o, ruleUnwritten, fmt.Sprint(rows), tx == nil)
 			return nil
 		}
-		r := &reading{o: o, by: c.name, level: c.level, began: began, ended: ended, had: lows[i], n: s.n, value: s.value, current: c.past}
+		r := &reading{o: o, by: c.name, level: c.level, began: began, ended: ended, had: lows[i], n: s.n, value: s.value, current: c.past, burst: q.burst}
 		if tx != nil {
 			r.own, r.current = tx.own[o], tx.wrote && !tx.snapshot
 			if tx.snapshot {
@@ -198,7 +204,7 @@ func (c *client) readRegister(tx *scope) error {
 
 // one is a query for one register.
 func (c *client) one(form string, o *object) query {
-	return query{[]*object{o}, fmt.Sprintf(form, o.table), []int64{o.id}, c.r.triples}
+	return query{objects: []*object{o}, sql: fmt.Sprintf(form, o.table), args: []int64{o.id}, extract: c.r.triples}
 }
 
 // readSeveral reads several registers in one statement.
@@ -207,15 +213,15 @@ func (c *client) readSeveral(tx *scope) error {
 	all := c.r.registers[t]
 	switch c.rng.IntN(3) {
 	case 0:
-		return c.read(tx, query{all, fmt.Sprintf("SELECT id, n, v FROM r%d ORDER BY id", t), nil, c.r.triples}, c.mode())
+		return c.read(tx, query{objects: all, sql: fmt.Sprintf("SELECT id, n, v FROM r%d ORDER BY id", t), extract: c.r.triples}, c.mode())
 	case 1:
 		i := c.rng.IntN(registers - 2)
-		return c.read(tx, query{all[i : i+3], fmt.Sprintf("SELECT id, n, v FROM r%d WHERE id IN ($1, $2, $3) ORDER BY id", t),
-			[]int64{all[i].id, all[i+1].id, all[i+2].id}, c.r.triples}, c.mode())
+		return c.read(tx, query{objects: all[i : i+3], sql: fmt.Sprintf("SELECT id, n, v FROM r%d WHERE id IN ($1, $2, $3) ORDER BY id", t),
+			args: []int64{all[i].id, all[i+1].id, all[i+2].id}, extract: c.r.triples}, c.mode())
 	default:
 		a, b := all[c.rng.IntN(registers)], pick(c, c.r.registers[(t+1)%tables])
-		return c.read(tx, query{[]*object{a, b}, fmt.Sprintf("SELECT a.id, a.n, a.v, b.id, b.n, b.v FROM r%d a, r%d b WHERE a.id = $1 AND b.id = $2", a.table, b.table),
-			[]int64{a.id, b.id}, c.r.triples}, c.mode())
+		return c.read(tx, query{objects: []*object{a, b}, sql: fmt.Sprintf("SELECT a.id, a.n, a.v, b.id, b.n, b.v FROM r%d a, r%d b WHERE a.id = $1 AND b.id = $2", a.table, b.table),
+			args: []int64{a.id, b.id}, extract: c.r.triples}, c.mode())
 	}
 }
 
@@ -289,7 +295,7 @@ func (c *client) readPair(tx *scope) error {
 }
 
 func (c *client) pairQuery(sql string, o *object) query {
-	return query{[]*object{o}, sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
+	return query{objects: []*object{o}, sql: sql, args: []int64{o.id}, extract: func(rows [][]int64) ([]seen, string) {
 		if len(rows) != 1 {
 			return nil, ""
 		}
@@ -311,7 +317,7 @@ var listReads = []string{
 }
 
 func (c *client) listQuery(sql string, o *object) query {
-	return query{[]*object{o}, sql, []int64{o.id}, func(rows [][]int64) ([]seen, string) {
+	return query{objects: []*object{o}, sql: sql, args: []int64{o.id}, extract: func(rows [][]int64) ([]seen, string) {
 		if len(rows) == 0 {
 			return []seen{{o, 0, 0}}, ""
 		}
@@ -354,7 +360,7 @@ func (c *client) readSeat(tx *scope) error {
 
 func (c *client) seatQuery(form string, o *object) query {
 	place := o.id*places + c.rng.Int64N(places)
-	return query{[]*object{o}, fmt.Sprintf(form, o.table), []int64{place}, func(rows [][]int64) ([]seen, string) {
+	return query{objects: []*object{o}, sql: fmt.Sprintf(form, o.table), args: []int64{place}, extract: func(rows [][]int64) ([]seen, string) {
 		if len(rows) == 0 {
 			return nil, elsewhere
 		}
@@ -367,7 +373,7 @@ func (c *client) seatQuery(form string, o *object) query {
 
 func (c *client) readView(tx *scope) error {
 	o := c.r.view
-	return c.read(tx, query{[]*object{o}, "SELECT n, v FROM gen", nil, func(rows [][]int64) ([]seen, string) {
+	return c.read(tx, query{objects: []*object{o}, sql: "SELECT n, v FROM gen", extract: func(rows [][]int64) ([]seen, string) {
 		if len(rows) != 1 {
 			return nil, ""
 		}
@@ -377,7 +383,7 @@ func (c *client) readView(tx *scope) error {
 
 func (c *client) readBulk(tx *scope) error {
 	o := c.r.bulk
-	return c.read(tx, query{[]*object{o}, "SELECT min(n), max(n), min(v), max(v), count(*) FROM bulk", nil, func(rows [][]int64) ([]seen, string) {
+	return c.read(tx, query{objects: []*object{o}, sql: "SELECT min(n), max(n), min(v), max(v), count(*) FROM bulk", extract: func(rows [][]int64) ([]seen, string) {
 		if len(rows) != 1 {
 			return nil, ""
 		}

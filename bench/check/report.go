@@ -23,18 +23,19 @@ type counts struct {
 
 	mu struct {
 		sync.Mutex
-		errors   map[string]int64
-		sampled  map[string]int64 // sources, by SHOW
-		reasons  map[string]int64 // why it wasn't the cache
-		stalest  time.Duration
-		behind   int64 // reads that lacked something
-		restarts int
-		slowest  statement
+		errors  map[string]int64
+		sampled map[string]int64 // sources, by SHOW
+		reasons map[string]int64 // why it wasn't the cache
+		stalest time.Duration
+		behind  int64              // reads that lacked something
+		earlier map[string]float64 // answers by source, of Freshets that have ended
+		slowest statement
 	}
 }
 
 func (c *counts) init() {
 	c.mu.errors, c.mu.sampled, c.mu.reasons = map[string]int64{}, map[string]int64{}, map[string]int64{}
+	c.mu.earlier = map[string]float64{}
 }
 
 // error counts a failed statement by its SQLSTATE.
@@ -71,10 +72,13 @@ func (c *counts) stale(d time.Duration) {
 	c.mu.stalest = max(c.mu.stalest, d)
 }
 
-func (c *counts) restarted() {
+// restarted notes what a Freshet that is about to end has counted.
+func (c *counts) restarted(sources map[string]float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.mu.restarts++
+	for s, n := range sources {
+		c.mu.earlier[s] += n
+	}
 }
 
 func (c *counts) took(s *statement) {
@@ -91,7 +95,7 @@ type Report struct {
 	Reads      int64 // judged
 	Writes     int64 // acknowledged, through Freshet and past it
 	Took       time.Duration
-	Sources    map[string]float64 // answers by source, as Freshet counts them; of the last Freshet, if it was restarted
+	Sources    map[string]float64 // answers by source, as Freshet counts them
 	Sampled    map[string]int64   // the same by SHOW freshet.source, of every 64th read
 	Reasons    map[string]int64   // why those weren't answered by the cache
 	Behind     int64              // reads that lacked an acknowledged write of somebody else, which is allowed within the bound
@@ -114,11 +118,9 @@ func (r *run) report(took time.Duration, before, after map[string]float64) *Repo
 		Behind: c.mu.behind, Stalest: c.mu.stalest, Windows: c.windows.Load(), Undecided: c.undecided.Load(), Faults: map[string]int{},
 		Errors: c.mu.errors, Allowed: c.allowed.Load(), Slowest: c.mu.slowest.String(), Violations: r.violations(),
 	}
+	maps.Copy(p.Sources, c.mu.earlier)
 	for s, n := range after {
-		if c.mu.restarts == 0 {
-			n -= before[s]
-		}
-		p.Sources[s] = n
+		p.Sources[s] += n - before[s]
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

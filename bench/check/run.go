@@ -259,7 +259,7 @@ func (r *run) violations() []*Violation {
 }
 
 // mostQueued histories wait for porcupine at most.
-const mostQueued = 16
+const mostQueued = 64
 
 // judge gives a window of an object's history to porcupine.
 func (r *run) judge(o *object, h []porcupine.Operation) {
@@ -272,7 +272,7 @@ func (r *run) judge(o *object, h []porcupine.Operation) {
 	r.beside.Go(func() {
 		r.judges <- struct{}{}
 		defer func() { <-r.judges; r.queued.Add(-1) }()
-		switch porcupine.CheckOperationsTimeout(versionsModel(first), h, 20*time.Second) {
+		switch porcupine.CheckOperationsTimeout(versionsModel(first), h, 2*time.Second) {
 		case porcupine.Illegal:
 			r.counts.windows.Add(1)
 			r.violated(&Violation{Rule: ruleLinearizable, Object: o.String(), Detail: fmt.Sprintf("porcupine finds no order for the %d operations from version %d on", len(h), first), events: historyOf(h)}, nil)

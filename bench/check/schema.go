@@ -12,7 +12,7 @@ const (
 	pairs     = 8
 	lists     = 8
 	listKept  = 12 // entries that trimming a list leaves
-	bulkRows  = 2000
+	bulkRows  = 500
 	seats     = 6
 	places    = 4 // of each seat
 )

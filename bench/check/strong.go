@@ -72,7 +72,9 @@ func (h *strongHistory) wrote(o *object, n int64, began, ended instant) {
 
 // read takes a strong read.
 func (h *strongHistory) read(o *object, r *reading) *Violation {
-	h.under--
+	if !r.burst {
+		h.under--
+	}
 	for i := len(h.pending) - 1; i >= 0; i-- {
 		if p := h.pending[i]; p.at < r.began {
 			if r.n < p.n {
@@ -91,8 +93,10 @@ func (h *strongHistory) read(o *object, r *reading) *Violation {
 			h.pending = append(h.pending[:0], h.pending[64:]...)
 		}
 	}
-	h.add(input{false, r.n}, r.began, r.ended)
-	h.cut(o)
+	if !r.burst {
+		h.add(input{false, r.n}, r.began, r.ended)
+		h.cut(o)
+	}
 	return nil
 }
 
