@@ -173,6 +173,7 @@ type Session struct {
 	// See session_promise.go.
 	promiseError  []byte     // an ErrorResponse: a statement isn't what its client was told any more
 	promiseBroken *statement // … that is prepared on the server, as something else
+	brokenBy      *statement // the statement
 
 	named   map[string]*statement
 	unnamed *statement
@@ -248,8 +249,10 @@ type unit struct {
 	discarded   bool // DISCARD ALL has succeeded
 	doubtful    bool // the server connection isn\'t to be used again
 
-	read        bool // may be repeated as long as nothing was sent to the client
-	verified    bool // its statements are what the client was told, on this server connection
+	read        bool       // may be repeated as long as nothing was sent to the client
+	verified    bool       // its statements are what the client was told, on this server connection
+	broken      *statement // … but for this one
+	brokenError *wire.Error
 	sent        bool // the client has got something of the answer
 	failed      bool // the server has reported an error
 	retrying    bool // the rest of the replies is dropped, and the unit is run again
@@ -315,6 +318,7 @@ type expect struct {
 	verifies     bool         // exParse, exDescribeStatement: whether st is still what its client was told
 	name         string       // … and what the client calls it; of one of our own, its name on the server
 	nameHash     uint64       // exBind: of what the client calls the statement
+	told         bool         // exDescribeStatement: the client has got the parameters
 	evicts       uint64       // exClose: the number of the statement that is then not prepared on the server any more
 	registers    bool         // … from then on
 	closes       bool         // exLocal: the client closes the statement name

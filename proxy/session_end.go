@@ -285,6 +285,7 @@ func (s *Session) idle() {
 func (s *Session) again() {
 	u := &s.unit
 	u.failed, u.sent, u.verified = false, false, false
+	u.broken = nil
 	if u.began {
 		u.began, s.held.on = false, true
 	}

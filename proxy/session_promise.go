@@ -228,7 +228,7 @@ func mayBePromised(p *router.Plan) bool {
 // has been told, before anything of the unit is sent. False: there is nothing to find out.
 func (s *Session) verifyPromises() bool {
 	u := &s.unit
-	if u.simple || u.streaming || u.verified {
+	if u.simple || u.streaming || u.verified || s.tx == wire.TxFailed {
 		return false
 	}
 	out := s.local.out[:0]
@@ -241,6 +241,11 @@ func (s *Session) verifyPromises() bool {
 		d := st.promise.Load()
 		if d == nil || !d.hasRows() || s.parsed(st) || s.localPlan(st) != nil {
 			continue
+		}
+		if u.steps[i].typ == wire.MsgBind {
+			if b, err := wire.DecodeBind(wire.Body(u.buf[u.steps[i].off:u.steps[i].end])); err != nil || s.refusedBind(s.conn, b, &u.steps[i]) != nil {
+				continue
+			}
 		}
 		if had := s.hasPrepared(s.conn, st); had && (st.confirmed.Load() == s.ctxGen || s.serverTx != wire.TxIdle) {
 			continue
@@ -282,8 +287,10 @@ func (s *Session) described(e *expect, row []byte) {
 		s.serverLostFor(changedResult.WithSeverity("FATAL"))
 	case e.verifies && !have.sameRows(d):
 		s.shared.Statements.retire(st) // who prepares it now gets what it is now
-		s.promiseBroken = st
-		s.promiseError = changedResult.AppendTo(nil)
+		if s.promiseError == nil {
+			s.promiseBroken, s.brokenBy = st, st
+			s.promiseError = changedResult.AppendTo(nil)
+		}
 	case have == nil && s.mayPromise():
 		st.promise.CompareAndSwap(nil, newDescription(d.params, row))
 		s.confirm(st)
@@ -359,14 +366,19 @@ func (s *Session) verifyFailed(e *expect, msg []byte) {
 		u.retrying, u.avoid = true, s.node
 		return
 	}
+	if s.promiseError != nil {
+		s.skipToSync()
+		return
+	}
 	if e.kind == exDescribeStatement {
 		s.promiseBroken = e.st
 	}
-	s.promiseError = s.withClientNames(e, msg)
+	s.brokenBy = e.st
+	s.promiseError = bytes.Clone(s.withClientNames(e, msg)) // msg is gone when the server is ready
 	s.skipToSync()
 }
 
-// breakPromise fails the unit, of which nothing has been done. The server has said that it is ready.
+// breakPromise goes on with the unit, which fails where it refers to what isn't as promised. The server has said that it is ready.
 func (s *Session) breakPromise() {
 	u, c := &s.unit, s.conn
 	if st := s.promiseBroken; st != nil {
@@ -380,17 +392,43 @@ func (s *Session) breakPromise() {
 		}
 		return
 	}
-	msg := s.promiseError
-	s.promiseError = nil
-	s.local.Counters.Errors.Add(1)
-	if s.serverTx == wire.TxIdle && s.bound == "" {
-		s.drop()
-		c.Release()
-	}
+	msg, st := s.promiseError, s.brokenBy
+	s.promiseError, s.brokenBy = nil, nil
 	if s.phase == phaseOrphan {
 		s.end()
 		return
 	}
-	u.failed, s.resume = true, true
-	s.failWith(msg)
+	u.resumeBroken(st, msg)
+	if s.tx == wire.TxActive && s.serverTx == wire.TxFailed && !u.beginsBroken() {
+		// What stands before it can't be done any more.
+		s.local.Counters.Errors.Add(1)
+		u.failed, s.resume = true, true
+		s.failWith(msg)
+		return
+	}
+	s.send()
+	s.resume = true
+}
+
+// resumeBroken notes the error that the unit is to get where it refers to st first.
+func (u *unit) resumeBroken(st *statement, msg []byte) {
+	u.broken = st
+	if err, e := wire.DecodeError(wire.Body(msg)); e == nil {
+		u.brokenError = err
+	} else {
+		u.brokenError = changedResult
+	}
+}
+
+// beginsBroken says whether nothing but preparing stands before that.
+func (u *unit) beginsBroken() bool {
+	for i := range u.steps {
+		switch st := &u.steps[i]; st.typ {
+		case wire.MsgBind, wire.MsgDescribe:
+			return st.st == u.broken
+		case wire.MsgExecute:
+			return false
+		}
+	}
+	return true
 }

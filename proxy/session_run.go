@@ -449,6 +449,15 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		case local != nil:
 			s.expect(expect{kind: exLocal, local: bindComplete})
 		default:
+			err := s.refusedBind(c, b, st)
+			if err == nil && s.unit.isBroken(st.st) {
+				err = s.unit.brokenError
+			}
+			if err != nil {
+				out = s.poison(out)
+				s.expect(expect{kind: exParse, replace: err})
+				break
+			}
 			out = s.ensurePrepared(c, st.st, out)
 			out, _ = wire.AppendBindAs(out, b, b.Portal, []byte(st.st.name))
 			s.expect(expect{kind: exBind, step: s.stepNow, nameHash: hashOfName(b.Statement)})
@@ -466,10 +475,24 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		case local != nil:
 			s.expect(expect{kind: exLocal, local: s.describeLocal(st, local)})
 		case st.object == wire.ObjectStatement:
+			if told, err := s.refusedDescribe(c, st); err != nil {
+				out = s.poison(out)
+				s.expect(expect{kind: exParse, replace: err})
+				break
+			} else if told != nil {
+				s.expect(expect{kind: exLocal, local: told})
+				break
+			}
+			told := s.describeAgain(c, st)
+			if s.unit.isBroken(st.st) {
+				out = s.poison(out)
+				s.expect(expect{kind: exParse, replace: s.unit.brokenError})
+				break
+			}
 			out = s.ensurePrepared(c, st.st, out)
 			out = wire.AppendDescribe(out, wire.ObjectStatement, st.st.name)
 			d, _ := wire.DecodeDescribe(wire.Body(msg))
-			s.expect(expect{kind: exDescribeStatement, st: st.st, name: string(d.Name), promises: s.parsed(st.st) && mayBePromised(st.plan)})
+			s.expect(expect{kind: exDescribeStatement, st: st.st, name: string(d.Name), promises: s.parsed(st.st) && mayBePromised(st.plan), told: told})
 		default:
 			out = append(s.raise(c, msg, out), msg...)
 			s.expect(expect{kind: exDescribePortal})

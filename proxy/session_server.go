@@ -241,7 +241,7 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 	}
 	if s.stashed {
 		s.stashed = false
-		if e != nil && !u.retrying && (typ != wire.MsgErrorResponse || !s.mayRetry(wire.ErrorField(wire.Body(msg), 'C'))) {
+		if e != nil && !e.told && !u.retrying && (typ != wire.MsgErrorResponse || !s.mayRetry(wire.ErrorField(wire.Body(msg), 'C'))) {
 			s.forward(e, s.parameters)
 		}
 	}
@@ -352,7 +352,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 			s.pop()
 		}
 	case wire.MsgParameterDescription:
-		s.forward(e, msg)
+		if !e.told {
+			s.forward(e, msg)
+		}
 		s.parameters = append(s.parameters[:0], msg...)
 	case wire.MsgErrorResponse:
 		s.serverError(e, msg)

@@ -229,11 +229,25 @@ func (s *Session) noteLeft() {
 	if !s.unit.leaves {
 		return
 	}
-	s.held.reads = s.held.on
-	s.partReads = s.unit.flush
+	reads := s.unit.takesSnapshot()
+	s.held.reads = s.held.reads || s.held.on && reads
+	s.partReads = s.partReads || s.unit.flush && reads
 	if !s.unit.simple {
 		s.ghost.st = s.ghost.next
 	}
+}
+
+// takesSnapshot says whether Postgres takes a snapshot for the unit. To prepare what controls transactions, or to close something, needs none.
+func (u *unit) takesSnapshot() bool {
+	if u.simple {
+		return true
+	}
+	for i := range u.steps {
+		if p := u.steps[i].plan; p != nil && (p.Kind == router.KindRead || p.Kind == router.KindWrite) {
+			return true
+		}
+	}
+	return false
 }
 
 // raise makes the ghost a portal of the server, if the message is about the unnamed portal and there is none.

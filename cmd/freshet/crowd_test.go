@@ -71,7 +71,7 @@ func TestManyClientsSeeWhatTheySeeDirectly(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if t.Failed() {
+		if t.Failed() && atLeast == 0 {
 			return
 		}
 	}
@@ -109,44 +109,23 @@ func (c *crowdClient) run(primary, freshet, direct, through, password string, i 
 		a.send(c, sent)
 		b.send(c, sent)
 		want, got := a.replies(c, u.syncs), b.replies(c, u.syncs)
-		same := sameButForRefusals(want, got, failed)
 		failed = strings.HasSuffix(want, "Z E\n")
-		if !same {
+		if want != got {
 			c.Fatalf("program:\n%s\n\nPostgres:\n%s\nthrough Freshet:\n%s", strings.Join(log, "\n"), want, got)
 		}
 	}
 	return statements
 }
 
-// sameButForRefusals compares what came up to each ReadyForQuery. In a transaction that has failed it counts that something is refused: what
-// exactly is found wrong with it first, and whether a Close before it is still answered, may differ.
-func sameButForRefusals(want, got string, failed bool) bool {
-	w, g := strings.SplitAfter(want, "\nZ "), strings.SplitAfter(got, "\nZ ")
-	if len(w) != len(g) {
-		return false
-	}
-	for i := range w {
-		refused := failed && strings.Contains(w[i], "E ERROR") && strings.Contains(g[i], "E ERROR")
-		if w[i] != g[i] && !(refused && w[i][:2] == g[i][:2]) { // a part begins with the status of the ReadyForQuery before it
-			return false
-		}
-		if i+1 < len(w) {
-			failed = strings.HasPrefix(w[i+1], "E\n")
-		}
-	}
-	return true
-}
-
 // crowdTexts are simple queries whose answers depend on nothing but what the client has done before: the order of rows on disk, for one, depends on
-// when the others' transactions end. The tables stay in the search path: a statement that was prepared before is prepared again, and what is wrong with
-// it then is told before what is wrong with the Bind. $C is the client's number.
+// when the others' transactions end. $C is the client's number.
 var crowdTexts = []string{
 	"SELECT 1", "SELECT a, b FROM r WHERE a = %d", "SELECT count(*) FROM r", "SELECT * FROM r ORDER BY a LIMIT %d", "", "SELECT a FROM r WHERE a IN (%d, 3, 4) ORDER BY a",
 	"INSERT INTO r VALUES (%d, 'new') ON CONFLICT (a) DO UPDATE SET b = 'again'", "UPDATE r SET b = b || '.' WHERE a = %d", "DELETE FROM r WHERE a = %d", "INSERT INTO r VALUES (1, 'duplicate')",
 	"SELECT nosuch FROM r", "SELECT 1/0", "selct", "SELECT '2020-02-%d'::date", "WITH w AS (DELETE FROM s WHERE a = %d RETURNING a) SELECT count(*) FROM w", "SELECT d FROM s ORDER BY a", "INSERT INTO s VALUES (%d, '2020-05-04')",
 	"BEGIN", "BEGIN", "COMMIT", "COMMIT", "ROLLBACK", "SAVEPOINT x", "ROLLBACK TO x", "RELEASE x", "BEGIN READ ONLY", "BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL SERIALIZABLE",
 	"SET TimeZone = 'Asia/Tokyo'", "SET TimeZone TO DEFAULT", "SHOW TimeZone", "SELECT '2024-01-01 00:00+00'::timestamptz", "SET DateStyle = 'German'", "SET LOCAL DateStyle = 'SQL'", "SHOW DateStyle", "RESET ALL", "SHOW search_path",
-	"SET LOCAL search_path = c$C, public", "SET search_path = pg_catalog, c$C", "SET application_name = 'app %d'", "SHOW application_name", "SELECT set_config('IntervalStyle', 'iso_8601', %d > 12)", "SELECT '1 day 2 hours'::interval",
+	"SET LOCAL search_path = c$C, public", "SET search_path = pg_catalog, c$C", "SET search_path = pg_catalog", "SET search_path TO DEFAULT", "SET application_name = 'app %d'", "SHOW application_name", "SELECT set_config('IntervalStyle', 'iso_8601', %d > 12)", "SELECT '1 day 2 hours'::interval",
 	"SET app.tenant = '$C'", "SELECT current_setting('app.tenant', true) IS NOT DISTINCT FROM '$C'", "SET ROLE pg_read_all_data", "RESET ROLE", "SELECT current_user", "SET extra_float_digits = 0", "SELECT 1.1::float8 / 3",
 	"CREATE TEMP TABLE tt(a int)", "CREATE TEMP TABLE tt(a int) ON COMMIT DROP", "INSERT INTO tt VALUES (%d)", "SELECT sum(a) FROM tt", "DROP TABLE tt", "DISCARD ALL", "DISCARD TEMP",
 	"PREPARE q AS SELECT a FROM r WHERE a = $1", "PREPARE q AS SELECT b FROM r WHERE a = $1", "EXECUTE q(%d)", "DEALLOCATE q", "DEALLOCATE ALL", "DEALLOCATE a",
@@ -154,7 +133,7 @@ var crowdTexts = []string{
 	"LISTEN c$C", "UNLISTEN *", "NOTIFY c$C, 'note %d'", "SELECT pg_advisory_lock($C, %d)", "SELECT pg_advisory_unlock($C, %d)", "SELECT pg_advisory_unlock_all()", "SELECT pg_try_advisory_xact_lock($C, %d)",
 	"BEGIN; SELECT a FROM r WHERE a = 2; COMMIT", "INSERT INTO r VALUES (100, 'x'); SELECT 1/0", "SELECT count(*) FROM r; DELETE FROM r WHERE a = %d; SELECT count(*) FROM r", "SET TimeZone = 'UTC'; SELECT 1; SET TimeZone = 'Asia/Tokyo'",
 	"DO $$ BEGIN RAISE NOTICE 'hello'; END $$", "SELECT repeat('x', %d000)", "SELECT a FROM r WHERE a = %d FOR UPDATE", "LOCK TABLE r", "TRUNCATE s", "SET statement_timeout = '1h'", "SHOW statement_timeout",
-	"CREATE TEMP SEQUENCE q; SELECT nextval('q'); DROP SEQUENCE q", "SELECT 2 = 0",
+	"CREATE TEMP SEQUENCE q; SELECT nextval('q'); DROP SEQUENCE q",
 }
 
 // crowdPrograms generates a client's programs.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,9 @@ import (
 // Each line of a script is a client's name, what it sends, and a text:
 //
 //	a SELECT 1        a Query
-//	a: x              extended: messages separated by |: parse NAME [OID,…] TEXT, bind NAME [args…], describe NAME, execute, close NAME, query …, skipped … (a query), data TEXT, done
+//	a: x              extended: messages separated by |: parse NAME [OID,…] TEXT, bind NAME [args…], describe NAME, execute [ROWS], close NAME, query …, skipped … (a query), data TEXT, done
+//
+// "" is the unnamed statement. NAME@PORTAL binds another portal than the unnamed one; portal PORTAL describes, execute@PORTAL executes and close @PORTAL closes one.
 //
 // A script in testdata/state begins with lines "-- pool: 1", "-- startup a: key=value", "-- since: 17" (the first version of Postgres that
 // it is for) and the like.
@@ -151,10 +154,12 @@ func readExtended(t *testing.T, line string) ([]byte, int) {
 		verb, rest, _ := strings.Cut(strings.TrimSpace(part), " ")
 		name, rest, _ := strings.Cut(strings.TrimSpace(rest), " ")
 		name = strings.Trim(name, `"`)
+		verb, portal, _ := strings.Cut(verb, "@")
 		switch verb {
 		case "parse":
 			out = wire.AppendParse(out, name, rest)
-		case "bind": // the portal has the statement's name
+		case "bind":
+			name, portal, _ := strings.Cut(name, "@")
 			var params [][]byte
 			for _, f := range strings.Fields(rest) {
 				if f == "NULL" {
@@ -163,14 +168,19 @@ func readExtended(t *testing.T, line string) ([]byte, int) {
 					params = append(params, []byte(strings.Trim(f, "'")))
 				}
 			}
-			out = wire.AppendBind(out, "", name, nil, params, nil)
+			out = wire.AppendBind(out, portal, name, nil, params, nil)
 		case "describe":
 			out = wire.AppendDescribe(out, wire.ObjectStatement, name)
 		case "portal":
-			out = wire.AppendDescribe(out, wire.ObjectPortal, "")
+			out = wire.AppendDescribe(out, wire.ObjectPortal, name)
 		case "execute":
-			out = wire.AppendExecute(out, "", 0)
+			rows, _ := strconv.Atoi(name)
+			out = wire.AppendExecute(out, portal, uint32(rows))
 		case "close":
+			if portal, ok := strings.CutPrefix(name, "@"); ok {
+				out = wire.AppendClose(out, wire.ObjectPortal, portal)
+				break
+			}
 			out = wire.AppendClose(out, wire.ObjectStatement, name)
 		case "query":
 			out = wire.AppendQuery(out, strings.TrimSpace(name+" "+rest))

@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"github.com/freshet/freshet/proxy/backend"
+	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
+)
+
+// A server that prepares a statement once more for a session may find fault with it before it gets to what Postgres would have found first, which
+// prepared it only once. What is wrong with a Bind or Describe by that first preparation is therefore said here. In a transaction that has
+// failed a server prepares nothing at all but what ends it.
+
+// refusedBind is what Postgres says to a Bind of a statement that it has prepared before and this server hasn't; nil: that is for the server to say.
+func (s *Session) refusedBind(c *backend.Conn, b wire.Bind, st *step) *wire.Error {
+	if st.missing || s.hasPrepared(c, st.st) {
+		return nil
+	}
+	// As in Postgres (exec_bind_message), in this order.
+	if n := b.ParamFormats.Len(); n > 1 && n != b.Params.Len() {
+		return wire.Errorf("08P01", "bind message has %d parameter formats but %d parameters", n, b.Params.Len())
+	}
+	failed := s.tx == wire.TxFailed
+	if n, ok := s.parameterCount(st.st, st.plan, failed); ok && n != b.Params.Len() {
+		return wire.Errorf("08P01", "bind message supplies %d parameters, but prepared statement %q requires %d", b.Params.Len(), string(b.Statement), n)
+	}
+	if failed && !preparedInFailed(st.plan) {
+		return errAborted
+	}
+	return nil
+}
+
+// refusedDescribe does so for the Describe of a statement; told is what is known to be the answer.
+func (s *Session) refusedDescribe(c *backend.Conn, st *step) (told []byte, err *wire.Error) {
+	if s.tx != wire.TxFailed || st.missing || s.hasPrepared(c, st.st) || preparedInFailed(st.plan) {
+		return nil, nil
+	}
+	d := st.st.promise.Load()
+	switch {
+	case d != nil && d.hasRows():
+		return nil, errAborted
+	case d != nil:
+		return append(append([]byte(nil), d.params...), d.row...), nil
+	case st.plan != nil && (st.plan.Kind == router.KindSet || st.plan.Kind == router.KindReset || st.plan.Kind == router.KindEmpty || isTxControl(st.plan)):
+		return wire.AppendNoData(wire.AppendParameterDescription(nil)), nil
+	}
+	return nil, errAborted
+}
+
+// describeAgain tells the client the parameters of a statement that is to be prepared again before it can be described: in Postgres they are told
+// before it is looked whether the statement still holds.
+func (s *Session) describeAgain(c *backend.Conn, st *step) bool {
+	d := st.st.promise.Load()
+	if c == nil || d == nil || s.parsed(st.st) || s.hasPrepared(c, st.st) && !s.unit.isBroken(st.st) {
+		return false
+	}
+	s.expect(expect{kind: exLocal, local: d.params})
+	return true
+}
+
+// isBroken says whether the client's statement isn't what it was told to be.
+func (u *unit) isBroken(st *statement) bool { return u.broken != nil && u.broken == st }
+
+var errAborted = wire.Errorf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+
+// parameterCount is how many parameters a statement has, where that is known. It is looked for in the text only if search says so.
+func (s *Session) parameterCount(st *statement, plan *router.Plan, search bool) (int, bool) {
+	if d := st.promise.Load(); d != nil {
+		return d.oids().Len(), true
+	}
+	if plan == nil || !search {
+		return 0, false
+	}
+	switch plan.Kind {
+	case router.KindRead, router.KindWrite, router.KindCursor, router.KindUtility:
+		n, ok := router.CountParams(st.text)
+		return max(n, len(st.params)), ok
+	case router.KindInvalid:
+		return 0, false
+	}
+	return len(st.params), true // Postgres doesn't look for more in other statements
+}
+
+// preparedInFailed says whether Postgres prepares a statement also in a transaction that has failed; or may, for all that is known of it.
+func preparedInFailed(p *router.Plan) bool {
+	return p == nil || p.Kind != router.KindEmpty && !refusedInFailed(p)
+}
