@@ -8,15 +8,29 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/freshet/freshet/proxy/wire"
 )
+
+// hugeSize is how many MiB a test of huge things has to do with: few, or as many as $FRESHET_HUGE says.
+func hugeSize(t *testing.T, few int) int {
+	if v := os.Getenv("FRESHET_HUGE"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	return few
+}
 
 // counting reads a server's messages and forgets them, also large ones piece by piece.
 type counting struct {
@@ -63,9 +77,10 @@ func TestHazard16APipelineIsSentBeforeAnythingIsRead(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			conn := dialWire(t, context.Background(), in.Addrs()[0], db, c.Password())
 			defer conn.conn.Close()
-			conn.conn.SetDeadline(time.Now().Add(60 * time.Second))
+			size := hugeSize(t, 30)
+			conn.conn.SetDeadline(time.Now().Add(time.Minute + time.Duration(size)*time.Second))
 			var unit []byte
-			units, readies := 5000, 1
+			units, readies := size/3*500, 1
 			big := bytes.Repeat([]byte("x"), 6<<10)
 			unit = wire.AppendParse(nil, "", "SELECT $1::text")
 			unit = wire.AppendBind(unit, "", "", nil, [][]byte{big}, nil)
@@ -154,20 +169,24 @@ func TestHazard21HugeThingsAreStreamed(t *testing.T) {
 	if err := c.Primary().ExecIn(context.Background(), db, "CREATE UNLOGGED TABLE big(t text); ALTER TABLE big ALTER t SET STORAGE EXTERNAL"); err != nil {
 		t.Fatal(err)
 	}
-	const size = 32 << 20
+	size := hugeSize(t, 32) << 20
+	one := min(size, 900<<20)   // a value's size
+	given := min(size, 400<<20) // … where the server holds it several times
 	for name, run := range map[string]func(conn *wireConn, r *counting){
 		"a row, simple": func(conn *wireConn, r *counting) {
-			conn.conn.Write(wire.AppendQuery(nil, fmt.Sprintf("SELECT repeat('x', %d)", size)))
+			conn.conn.Write(wire.AppendQuery(nil, fmt.Sprintf("SELECT repeat('x', %d)", one)))
+			r.bytes += size - one
 			r.readies(t, 1)
 		},
 		"a row, extended": func(conn *wireConn, r *counting) {
 			p := wire.AppendParse(nil, "", "SELECT repeat('x', $1)")
-			p = wire.AppendBind(p, "", "", nil, [][]byte{fmt.Append(nil, size)}, []int16{1})
+			p = wire.AppendBind(p, "", "", nil, [][]byte{fmt.Append(nil, one)}, []int16{1})
 			conn.conn.Write(wire.AppendSync(wire.AppendExecute(p, "", 0)))
+			r.bytes += size - one
 			r.readies(t, 1)
 		},
 		"COPY OUT": func(conn *wireConn, r *counting) {
-			conn.conn.Write(wire.AppendQuery(nil, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 40000)) TO STDOUT"))
+			conn.conn.Write(wire.AppendQuery(nil, fmt.Sprintf("COPY (SELECT repeat('x', 1000) FROM generate_series(1, %d)) TO STDOUT", size/800)))
 			r.readies(t, 1)
 		},
 		"COPY IN": func(conn *wireConn, r *counting) {
@@ -184,9 +203,9 @@ func TestHazard21HugeThingsAreStreamed(t *testing.T) {
 		},
 		"COPY IN, one message": func(conn *wireConn, r *counting) {
 			conn.conn.Write(wire.AppendQuery(nil, "COPY big FROM STDIN"))
-			conn.conn.Write(wire.AppendHeader(nil, wire.MsgCopyData, size+1))
+			conn.conn.Write(wire.AppendHeader(nil, wire.MsgCopyData, given+1))
 			piece := bytes.Repeat([]byte("z"), 1<<20)
-			for range size >> 20 {
+			for range given >> 20 {
 				if _, err := conn.conn.Write(piece); err != nil {
 					t.Fatal(err)
 				}
@@ -198,10 +217,10 @@ func TestHazard21HugeThingsAreStreamed(t *testing.T) {
 		"a parameter": func(conn *wireConn, r *counting) {
 			conn.conn.Write(wire.AppendParse(nil, "s", "INSERT INTO big VALUES ($1)"))
 			// Bind: no portal name, "s", no formats, one parameter, no result formats.
-			p := append(wire.AppendHeader(nil, wire.MsgBind, 3+2+2+4+size+2), 0, 's', 0, 0, 0, 0, 1)
-			conn.conn.Write(binary.BigEndian.AppendUint32(p, size))
+			p := append(wire.AppendHeader(nil, wire.MsgBind, 3+2+2+4+given+2), 0, 's', 0, 0, 0, 0, 1)
+			conn.conn.Write(binary.BigEndian.AppendUint32(p, uint32(given)))
 			piece := bytes.Repeat([]byte("w"), 1<<20)
-			for range size >> 20 {
+			for range given >> 20 {
 				if _, err := conn.conn.Write(piece); err != nil {
 					t.Fatal(err)
 				}
@@ -212,9 +231,9 @@ func TestHazard21HugeThingsAreStreamed(t *testing.T) {
 		},
 		"a text": func(conn *wireConn, r *counting) {
 			const head, tail = "INSERT INTO big VALUES ('", "')\x00"
-			conn.conn.Write(append(wire.AppendHeader(nil, wire.MsgQuery, size+len(head)+len(tail)), head...))
+			conn.conn.Write(append(wire.AppendHeader(nil, wire.MsgQuery, given+len(head)+len(tail)), head...))
 			piece := bytes.Repeat([]byte("v"), 1<<20)
-			for range size >> 20 {
+			for range given >> 20 {
 				if _, err := conn.conn.Write(piece); err != nil {
 					t.Fatal(err)
 				}
@@ -223,11 +242,39 @@ func TestHazard21HugeThingsAreStreamed(t *testing.T) {
 			r.bytes = size
 			r.readies(t, 1)
 		},
+		// As libpq does it: by function call messages.
+		"a large object": func(conn *wireConn, r *counting) {
+			const piece = 1 << 20
+			int4 := func(n int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
+			call := func(oid uint32, args ...[]byte) {
+				if _, err := conn.conn.Write(wire.AppendFunctionCall(nil, oid, []int16{1}, args, 1)); err != nil {
+					t.Fatal(err)
+				}
+				r.readies(t, 1)
+			}
+			const loOpen, loRead, loWrite = 952, 954, 955
+			const object, readWrite = 4711, 0x20000 | 0x40000
+			conn.conn.Write(wire.AppendQuery(nil, fmt.Sprintf("BEGIN; SELECT lo_create(%d)", object)))
+			r.readies(t, 1)
+			call(loOpen, int4(object), int4(readWrite)) // descriptor 0
+			data := bytes.Repeat([]byte("o"), piece)
+			for range size / 4 / piece { // each is written to the WAL
+				call(loWrite, int4(0), data)
+			}
+			call(loOpen, int4(object), int4(readWrite)) // 1
+			for range size / 4 / piece {
+				call(loRead, int4(1), int4(piece))
+			}
+			conn.conn.Write(wire.AppendQuery(nil, fmt.Sprintf("SELECT lo_unlink(%d); COMMIT", object)))
+			r.bytes += size - size/4
+			r.readies(t, 1)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := dialWire(t, context.Background(), in.Addrs()[0], db, c.Password())
 			defer conn.conn.Close()
-			conn.conn.SetDeadline(time.Now().Add(100 * time.Second))
+			conn.conn.SetDeadline(time.Now().Add(100*time.Second + time.Duration(size>>20)*time.Second))
+			conn.patience = 10 * time.Minute
 			stop := heapPeak()
 			r := &counting{conn: conn.conn, buf: conn.buf}
 			run(conn, r)
