@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -84,5 +85,47 @@ func TestServerThatIsAwayForAMomentIsWaitedFor(t *testing.T) {
 				t.Errorf("told %q at the end", m.out)
 			}
 		})
+	}
+}
+
+// HAZARDS 22: while a statement of a transaction is verified on the connection that has the transaction, which takes a round trip, the connection is
+// lost. The statement must not be run on another one, outside of the transaction; the client has to know that the transaction is gone.
+func TestStatementOfATransactionIsNotRunOutsideOfIt(t *testing.T) {
+	for _, first := range []string{"BEGIN", "LISTEN x"} {
+		m := newSimulation(t)
+		do := func(msgs ...[]byte) {
+			m.ask(bytes.Join(msgs, nil), 0)
+			m.sync()
+			m.deliver(len(m.unsent))
+		}
+		bindAndExecute := [][]byte{wire.AppendBind(nil, "", "a", nil, nil, nil), wire.AppendExecute(nil, "", 0)}
+		do(append([][]byte{wire.AppendParse(nil, "a", "INSERT INTO t VALUES ('tag 1') RETURNING 1"), wire.AppendDescribe(nil, wire.ObjectStatement, "a")}, bindAndExecute...)...)
+		m.settle()
+		m.conns[0].lost = true // the next one is another, which doesn't know the statement
+		for _, sql := range []string{first, "INSERT INTO t VALUES ('tag 2')"} {
+			m.ask(wire.AppendQuery(nil, sql), 1)
+			m.deliver(len(m.unsent))
+			m.settle()
+		}
+		if len(m.conns) != 2 || !m.conns[1].mine() {
+			t.Fatalf("%d connections", len(m.conns))
+		}
+		// So that there is something to verify.
+		st := m.s.named["a"]
+		st.promise.Store(newDescription(wire.AppendParameterDescription(nil), wire.AppendRowDescription(nil, wire.Column{Name: "x", TypeOID: 23})))
+		do(bindAndExecute...)
+		for len(m.toServe) > 0 {
+			m.run(0)
+		}
+		if m.s.phase != phaseSettling {
+			t.Fatalf("phase %d: the statement isn't verified", m.s.phase)
+		}
+		m.out = nil
+		m.conns[1].lost = true
+		m.conns[1].conn.Own(nil)
+		m.s.ServerClosed(nil)
+		if len(m.conns) != 2 || !m.closing || !strings.Contains(string(m.out), "FATAL") {
+			t.Errorf("after %s: %d connections, closing %v, the client is told %q", first, len(m.conns), m.closing, m.out)
+		}
 	}
 }

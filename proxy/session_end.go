@@ -406,7 +406,8 @@ func (s *Session) ServerClosed(err error) {
 	}
 	kept := s.conn.Kept()
 	again := u.attempts-u.stale < maxAttempts && !s.cancelled && !kept
-	retry := u.retrying && !kept || u.read && !u.sent && s.phase == phaseRunning && again || s.phase == phaseSettling && again
+	settling := s.phase == phaseSettling && u.attempts > 0 // else the connection had the session's transaction, or what it is bound for
+	retry := u.retrying && !kept || u.read && !u.sent && s.phase == phaseRunning && again || settling && again
 	whole := s.body == 0 || !s.passing
 	if !retry {
 		s.loseFlight()
