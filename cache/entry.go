@@ -161,7 +161,7 @@ const (
 
 // size is what the entry costs in memory, in bytes, everything counted.
 func (e *Entry) size() int64 {
-	n := roundUp(entrySize) + roundUp(nodeSize) + mapSlot + ghostSize
+	n := roundUp(entrySize) + roundUp(nodeSize) + mapSlot + departedSize
 	n += roundUp(int64(cap(e.Deps)) * int64(unsafe.Sizeof((*consistency.Cell)(nil))))
 	if e.bytes > 0 {
 		return n + e.bytes

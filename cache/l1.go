@@ -30,7 +30,7 @@ type part struct {
 		sync.Mutex
 		nodes          map[uint64]*node // by hash
 		entrance, main queue
-		ghosts         ghosts
+		departed       departed
 	}
 	budget, entrance int64 // bytes: of all, and of them for the entrance
 	// Written under the lock, read without it.
@@ -159,7 +159,7 @@ func (c *L1) Put(e *Entry) bool {
 	n := p.mu.nodes[h]
 	switch {
 	case n == nil:
-		n = &node{entry: e, hash: h, main: p.mu.ghosts.take(h)}
+		n = &node{entry: e, hash: h, main: p.mu.departed.take(h)}
 		p.mu.nodes[h] = n
 		p.queue(n).push(n)
 	case bytes.Equal(n.entry.Key, e.Key) && n.entry.newer(e):
@@ -213,8 +213,8 @@ func (p *part) makeRoom(keep *node) {
 			}
 			p.drop(n)
 			if !n.main || n.uses > 0 {
-				p.mu.ghosts.fit(len(p.mu.nodes))
-				p.mu.ghosts.add(n.hash)
+				p.mu.departed.fit(len(p.mu.nodes))
+				p.mu.departed.add(n.hash)
 			}
 			p.evictions[why].Add(1)
 		}
@@ -264,7 +264,7 @@ func (c *L1) Purge() int {
 		p.mu.Lock()
 		dropped += len(p.mu.nodes)
 		p.mu.nodes = make(map[uint64]*node)
-		p.mu.entrance, p.mu.main, p.mu.ghosts = queue{}, queue{}, ghosts{}
+		p.mu.entrance, p.mu.main, p.mu.departed = queue{}, queue{}, departed{}
 		p.publish()
 		p.mu.Unlock()
 	}

@@ -4,7 +4,7 @@ package cache
 // in bytes.
 //
 // An answer comes in through the *entrance*, a queue of a tenth of the room. What has been asked for again by the time that it
-// gets to the end goes on to the *main* queue; the rest leaves, and only its hash is remembered for a while (ghosts). So a scan,
+// gets to the end goes on to the *main* queue; the rest leaves, and only its hash is remembered for a while (departed). So a scan,
 // which asks for each thing once, passes through the entrance and takes nothing away from the main queue. What comes back
 // while it is remembered goes into the main queue at once. That is a queue, too: what has been used since it was last
 // at the end goes round again, and owes one use for it.
@@ -68,52 +68,52 @@ func (q *queue) remove(n *node) {
 	q.bytes -= n.entry.size()
 }
 
-// ghosts remembers the hashes of what has left: about as many as there are entries, the latest. A bucket of four, of which
+// departed remembers the hashes of what has left: about as many as there are entries, the latest. A bucket of four, of which
 // the oldest is forgotten, is one line of the processor's cache, and needs neither list nor map. The zero value remembers nothing.
-type ghosts struct {
+type departed struct {
 	buckets [][4]uint64
 }
 
-// ghostSize is what an entry pays for it: there are fewer than four ghosts for each (see fit), of eight bytes.
-const ghostSize = 32
+// departedSize is what an entry pays for it: there are fewer than four hashes for each (see fit), of eight bytes.
+const departedSize = 32
 
 // fit makes it as large as suits so many entries. What was remembered is kept, as far as there is room.
-func (g *ghosts) fit(entries int) {
+func (d *departed) fit(entries int) {
 	want := 1
 	for want*4 < entries {
 		want *= 2
 	}
-	if have := len(g.buckets); have == want || have == 2*want {
+	if have := len(d.buckets); have == want || have == 2*want {
 		return // not at each change that crosses a power of two
 	}
-	old := g.buckets
-	g.buckets = make([][4]uint64, want)
+	old := d.buckets
+	d.buckets = make([][4]uint64, want)
 	for i := range old {
 		for j := len(old[i]) - 1; j >= 0; j-- {
-			g.add(old[i][j])
+			d.add(old[i][j])
 		}
 	}
 }
 
-func (g *ghosts) bucket(hash uint64) *[4]uint64 {
+func (d *departed) bucket(hash uint64) *[4]uint64 {
 	// The top bits have chosen the part already.
-	return &g.buckets[hash&uint64(len(g.buckets)-1)]
+	return &d.buckets[hash&uint64(len(d.buckets)-1)]
 }
 
-func (g *ghosts) add(hash uint64) {
-	if hash == 0 || len(g.buckets) == 0 {
+func (d *departed) add(hash uint64) {
+	if hash == 0 || len(d.buckets) == 0 {
 		return
 	}
-	b := g.bucket(hash)
+	b := d.bucket(hash)
 	b[3], b[2], b[1], b[0] = b[2], b[1], b[0], hash
 }
 
 // take says whether the hash is remembered, and forgets it.
-func (g *ghosts) take(hash uint64) bool {
-	if hash == 0 || len(g.buckets) == 0 {
+func (d *departed) take(hash uint64) bool {
+	if hash == 0 || len(d.buckets) == 0 {
 		return false
 	}
-	b := g.bucket(hash)
+	b := d.bucket(hash)
 	for i := range b {
 		if b[i] == hash {
 			copy(b[i:], b[i+1:])

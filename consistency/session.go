@@ -30,7 +30,32 @@ const (
 	BehindPrimary         // Strong: the source has not reached where the primary was, or that isn't known
 	TooStale              // the source is behind the staleness bound
 	NothingKnown          // nothing is known about the source since it was reset
+
+	Verdicts // so many there are
 )
+
+// String is the verdict in a word, for metrics.
+func (v Verdict) String() string {
+	switch v {
+	case Admitted:
+		return "admitted"
+	case Writing:
+		return "writing"
+	case Pinned:
+		return "pinned"
+	case BehindFloor:
+		return "floor"
+	case Unsettled:
+		return "unsettled"
+	case BehindPrimary:
+		return "strong"
+	case TooStale:
+		return "stale"
+	case NothingKnown:
+		return "unknown"
+	}
+	return "invalid"
+}
 
 // Session is the floor and the pin of one session: of a connection, or of all connections that name the same session_key.
 //

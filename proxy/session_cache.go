@@ -145,7 +145,7 @@ func (s *Session) tryCache(msgs []byte) bool {
 		fallthrough
 	default:
 		u.reason = reasonOf(v)
-		s.local.Counters.MissGate.Add(1)
+		s.local.Counters.MissGate[v].Add(1)
 		return false
 	}
 	return s.joinFlight(msgs, v == admitted)

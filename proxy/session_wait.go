@@ -142,6 +142,7 @@ func (s *Session) CaughtUp(number uint64) {
 func (s *Session) waitedInVain(now int64) {
 	u := &s.unit
 	u.waitsOver = true
+	s.local.Counters.CatchUpsVain.Add(1)
 	if s.level() != consistency.Strong {
 		s.restUntil = now + catchUpRest*int64(catchUpSession)
 	}

@@ -138,9 +138,9 @@ type Counters struct {
 	Revalidated   atomic.Uint64 // of HitL1: stale, while it was fetched anew
 	StaleIfError  atomic.Uint64 // of HitL1: stale, since no server could answer
 	Misses        atomic.Uint64
-	MissFeed      atomic.Uint64 // not looked up: the feed isn't caught up
-	MissGate      atomic.Uint64 // not looked up: the cache hasn't reached the session's floor, or is too stale
-	MissUncovered atomic.Uint64 // not stored: a relation isn't covered
+	MissFeed      atomic.Uint64                       // not looked up: the feed isn't caught up
+	MissGate      [consistency.Verdicts]atomic.Uint64 // there, but the gate didn't admit the cache: by its verdict
+	MissUncovered atomic.Uint64                       // not stored: a relation isn't covered
 	Replica       atomic.Uint64
 	Primary       atomic.Uint64
 	Errors        atomic.Uint64
@@ -148,6 +148,7 @@ type Counters struct {
 	Bound         atomic.Uint64
 	Pins          atomic.Uint64
 	CatchUps      atomic.Uint64 // waits for a replica or the cache to catch up
+	CatchUpsVain  atomic.Uint64 // of these, those for which it took too long
 	Prepares      atomic.Uint64 // units that only prepare, answered from memory
 	Confirms      atomic.Uint64 // waits for the primary to show what replicas have shown
 	Clients       atomic.Int64

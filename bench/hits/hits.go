@@ -41,6 +41,7 @@ type Config struct {
 	Zipf     float64       // exponent: how unequal the keys are; 0: they aren't
 	For      time.Duration // how long each of the two is measured
 	Replicas int
+	RowsOnly bool   // only with cells for rows
 	Level    string // --consistency
 	L1       string // --l1-size
 	Out      io.Writer
@@ -51,6 +52,7 @@ type Result struct {
 	Reads, Writes int64
 	Hits          float64 // reads answered from the cache
 	Shared        float64 // reads answered by another one's query
+	Waits, Vain   float64 // waits of reads for the cache or a replica to catch up, and those of them that were in vain
 	Took          time.Duration
 	Misses        map[string]float64 // by reason
 }
@@ -74,6 +76,9 @@ func Run(ctx context.Context, cfg Config) (rows, tables Result, err error) {
 		flags []string
 		into  *Result
 	}{{"cells for rows", nil, &rows}, {"cells for tables", []string{"--row-cells=0"}, &tables}} {
+		if cfg.RowsOnly && half.flags != nil {
+			break
+		}
 		if *half.into, err = measure(ctx, cfg, half.flags); err != nil {
 			return rows, tables, err
 		}
@@ -92,7 +97,8 @@ func reasons(r Result) string {
 		}
 	}
 	sort.Strings(list)
-	return strings.Join(append(list, fmt.Sprintf(" (of these shared %.1f %%)", 100*r.Shared/float64(max(1, r.Reads)))), ",")
+	share := func(n float64) float64 { return 100 * n / float64(max(1, r.Reads)) }
+	return strings.Join(append(list, fmt.Sprintf(" (of these shared %.1f %%); waits %.1f %%, of these in vain %.1f %%", share(r.Shared), share(r.Waits), share(r.Vain))), ",")
 }
 
 func measure(ctx context.Context, cfg Config, flags []string) (_ Result, err error) {
@@ -310,6 +316,7 @@ func (m *meter) run(ctx context.Context) (Result, error) {
 	r.Took = after.at.Sub(before.at)
 	r.Reads, r.Writes = reads.Load(), writes.Load()
 	r.Hits, r.Shared = after.hits-before.hits, after.shared-before.shared
+	r.Waits, r.Vain = after.waits-before.waits, after.vain-before.vain
 	for name, n := range after.misses {
 		r.Misses[name] = n - before.misses[name]
 	}
@@ -320,6 +327,7 @@ func (m *meter) run(ctx context.Context) (Result, error) {
 type metrics struct {
 	at           time.Time
 	hits, shared float64
+	waits, vain  float64
 	misses       map[string]float64
 }
 
@@ -336,7 +344,7 @@ func (m *meter) metrics(ctx context.Context) (out metrics, err error) {
 	out.at, out.misses = time.Now(), map[string]float64{}
 	lines := bufio.NewScanner(answer.Body)
 	for lines.Scan() {
-		series, text, ok := strings.Cut(lines.Text(), " ")
+		series, text, ok := cutLast(lines.Text())
 		if !ok || strings.HasPrefix(series, "#") {
 			continue
 		}
@@ -349,12 +357,25 @@ func (m *meter) metrics(ctx context.Context) (out metrics, err error) {
 			out.hits = v
 		case series == "freshet_flight_shared_total":
 			out.shared = v
+		case series == "freshet_catch_up_waits_total":
+			out.waits = v
+		case series == "freshet_catch_up_waits_in_vain_total":
+			out.vain = v
 		case strings.HasPrefix(series, `freshet_cache_misses_total{reason="`):
 			reason := strings.TrimSuffix(strings.TrimPrefix(series, `freshet_cache_misses_total{reason="`), `"}`)
 			out.misses[reason] = v
 		}
 	}
 	return out, lines.Err()
+}
+
+// cutLast cuts a line of metrics into series and value; a label may have spaces in it.
+func cutLast(line string) (series, value string, ok bool) {
+	i := strings.LastIndexByte(line, ' ')
+	if i < 0 {
+		return "", "", false
+	}
+	return line[:i], line[i+1:], true
 }
 
 // popularity draws keys by Zipf's law with any exponent (math/rand has it only for those above 1). Which keys are popular has nothing to do

@@ -44,6 +44,7 @@ type hitsCommand struct {
 	For       time.Duration `default:"20s" placeholder:"TIME" help:"How long is measured, twice. Default: ${default}."`
 	Replicas  int           `default:"1" placeholder:"N" help:"Streaming replicas. Default: ${default}."`
 	Level     string        `default:"session" enum:"eventual,session,strong" placeholder:"LEVEL" help:"eventual, session or strong. Default: ${default}."`
+	RowsOnly  bool          `help:"Only with cells for rows."`
 	L1Size    string        `name:"l1-size" default:"1GiB" placeholder:"SIZE" help:"As in serve. Default: ${default}."`
 }
 
@@ -74,7 +75,7 @@ func (c *hitsCommand) Run(env *environment) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	_, _, err = hits.Run(ctx, hits.Config{Freshet: self, Rows: c.Rows, Clients: c.Clients, Writes: c.Writes, Own: c.OwnWrites, Zipf: c.Zipf, For: c.For,
-		Replicas: c.Replicas, Level: c.Level, L1: c.L1Size, Out: env.stdout})
+		Replicas: c.Replicas, RowsOnly: c.RowsOnly, Level: c.Level, L1: c.L1Size, Out: env.stdout})
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/freshet/freshet/cache"
+	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/proxy/admin"
 	"github.com/freshet/freshet/router/topology"
 )
@@ -14,7 +15,7 @@ func (i *instance) Snapshot() admin.Snapshot {
 		Draining: i.draining.Load(),
 		CacheOff: i.cacheOff,
 		Queries:  map[string]uint64{"l1": 0, "flight": 0, "replica": 0, "primary": 0},
-		Misses:   map[string]uint64{"absent": 0, "feed": 0, "gate": 0, "uncovered": 0},
+		Misses:   map[string]uint64{"absent": 0, "feed": 0, "uncovered": 0},
 		Stale:    map[string]uint64{"error": 0, "revalidate": 0},
 	}
 	st := i.server.Stats()
@@ -36,7 +37,13 @@ func (i *instance) Snapshot() admin.Snapshot {
 		s.Stale["revalidate"] += c.Revalidated.Load()
 		s.Misses["absent"] += c.Misses.Load()
 		s.Misses["feed"] += c.MissFeed.Load()
-		s.Misses["gate"] += c.MissGate.Load()
+		for v := range c.MissGate {
+			if v := consistency.Verdict(v); v != consistency.Admitted {
+				s.Misses["gate: "+v.String()] += c.MissGate[v].Load()
+			}
+		}
+		s.Waits += c.CatchUps.Load()
+		s.WaitsInVain += c.CatchUpsVain.Load()
 		s.Misses["uncovered"] += c.MissUncovered.Load()
 		s.Pins += c.Pins.Load()
 		s.Bound += c.Bound.Load()

@@ -22,6 +22,8 @@ var (
 	cacheEvictions = metric("cache_evictions_total", "Answers dropped for want of room: never asked for again (unused), asked for less than others (used), or stale.", "tier", "kind")
 	cacheForATime  = metric("cache_ttl_hits_total", "Reads answered from the cache because of freshet.cache_ttl.")
 	cacheStale     = metric("cache_stale_total", "Reads answered from the cache with an answer that was, or may have been, stale: --stale-if-error (error) and --stale-while-revalidate (revalidate).", "cause")
+	waits          = metric("catch_up_waits_total", "Reads that waited for the cache or a replica to catch up with what their session has seen or asks for.")
+	waitsInVain    = metric("catch_up_waits_in_vain_total", "Of these waits, those that took too long: the read went elsewhere.")
 	flightShared   = metric("flight_shared_total", "Misses answered by the query of another session.")
 
 	feedLag       = metric("feed_lag_seconds", "How old the newest change is that the WAL feed is sure to have applied.", "database")
@@ -114,6 +116,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for cause, n := range s.Stale {
 		counter(cacheStale, n, cause)
 	}
+	counter(waits, s.Waits)
+	counter(waitsInVain, s.WaitsInVain)
 	counter(flightShared, s.FlightShared)
 	for _, f := range s.Feeds {
 		// A lag that isn't known has no sample: 0 would be a lie, and NaN

@@ -30,8 +30,11 @@ type Snapshot struct {
 	CacheOff bool
 	Tiers    []Tier
 	// Misses are reads that may be cached and weren't answered from the cache,
-	// by reason, e.g. "absent", "feed", "gate", "uncovered".
+	// by reason, e.g. "absent", "feed", "gate: floor", "uncovered".
 	Misses map[string]uint64
+	// Waits are waits of reads for the cache or a replica to catch up with what the session has seen or asks for; WaitsInVain
+	// those of them that took too long.
+	Waits, WaitsInVain uint64
 	// ForATime are reads answered from the cache because of freshet.cache_ttl.
 	ForATime uint64
 	// Stale are reads answered from the cache though the answer was stale, or that it wasn't couldn't be told: by why that was
