@@ -142,6 +142,31 @@ func (s *Session) WrittenSince(at int64) bool {
 	return s.writing.Load() != 0 || s.lastEnd.Load() >= at
 }
 
+// Learning says whether it is only that the position of the session's last write isn't known that keeps it pinned, and when that
+// ended. Once Source.Until of the primary knows about that instant, the next Judge puts the position into the floor.
+func (s *Session) Learning() (at int64, ok bool) {
+	if s.writing.Load() != 0 || s.release == Window {
+		return 0, false
+	}
+	learned := s.learned.Load()
+	ok = learned < s.ended.Load()
+	return s.lastEnd.Load(), ok
+}
+
+// learn is Learned by whatever question has been put to the primary since the writes up to this ticket ended, none of them later than
+// at the instant end.
+func (s *Session) learn(ticket uint64, end int64, primary *Source) bool {
+	if primary == nil {
+		return false
+	}
+	upper, ok := primary.Until(primary.Epoch(), end)
+	if !ok || upper == 0 {
+		return false
+	}
+	s.Learned(ticket, upper)
+	return true
+}
+
 // Pinned says whether reads go to the primary however far the sources are: a write is under way, or its position is not
 // known yet (a source whose AsOf is later than the write is admitted even so, see Judge), or, with release Window, the
 // window is not over at the instant now. A window found to be over is retired, for Judge, whose refNow stands still
@@ -187,7 +212,7 @@ func (s *Session) Judge(src *Source, r Read) Verdict {
 	}
 	learned := s.learned.Load()
 	ended := s.ended.Load()
-	lastEnd := s.lastEnd.Load()
+	lastEnd := s.lastEnd.Load() // not before the end of any that has a ticket up to ended
 	asOf := src.AsOf()
 	switch {
 	case asOf == 0:
@@ -196,7 +221,7 @@ func (s *Session) Judge(src *Source, r Read) Verdict {
 		return TooStale
 	case s.release == Window && s.inWindow(lastEnd, r.RefNow):
 		return Pinned
-	case learned < ended && asOf <= lastEnd:
+	case learned < ended && asOf <= lastEnd && !s.learn(ended, lastEnd, r.Primary):
 		// Time alone never releases a write whose position isn't known: only a source that contains every commit
 		// acknowledged before an instant after it does.
 		return Pinned

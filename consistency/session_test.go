@@ -354,3 +354,49 @@ func BenchmarkSaw(b *testing.B) {
 		s.Saw(50)
 	}
 }
+
+// Whoever has asked the primary after a write had ended has asked for the session, too.
+func TestSessionLearnsFromAnyLaterQuestion(t *testing.T) {
+	judge := func(s *Session, src, primary *Source, want Verdict, why string) {
+		t.Helper()
+		r := own(1000, unbounded)
+		r.Primary = primary
+		if got := s.Judge(src, r); got != want {
+			t.Errorf("%s: %s, want %s", why, got, want)
+		}
+	}
+	s, primary := NewSession(10*time.Second, CaughtUp), &Source{}
+	s.WriteBegan()
+	primary.AdvanceIn(primary.Epoch(), 150, 90)
+	judge(s, at(1000, 1), primary, Writing, "it is under way")
+	s.WriteEnded(100)
+	s.WriteBegan()
+	s.WriteEnded(150)
+	if at, ok := s.Learning(); !ok || at != 150 {
+		t.Errorf("learning %v about %d", ok, at)
+	}
+	judge(s, at(1000, 1), nil, Pinned, "nobody knows")
+	judge(s, at(1000, 1), primary, Pinned, "the question may have been the earlier")
+	primary.AdvanceIn(primary.Epoch(), 151, 95)
+	judge(s, at(94, 1), primary, BehindFloor, "now it is known")
+	judge(s, at(95, 1), nil, Admitted, "and remains so")
+	if _, ok := s.Learning(); ok {
+		t.Error("still learning")
+	}
+	s.WriteBegan()
+	s.WriteEnded(160)
+	judge(s, at(1000, 1), primary, Pinned, "the next write")
+	primary.Reset()
+	judge(s, at(1000, 1), primary, Pinned, "another primary, which hasn't been asked")
+	primary.AdvanceIn(primary.Epoch(), 170, 40)
+	judge(s, at(94, 1), primary, BehindFloor, "what was in the floor stays")
+	judge(s, at(95, 1), primary, Admitted, "")
+
+	w := NewSession(1000, Window)
+	w.WriteBegan()
+	w.WriteEnded(100)
+	if _, ok := w.Learning(); ok {
+		t.Error("to know would end nothing")
+	}
+	judge(w, at(1000, 500), primary, Pinned, "the window isn't over")
+}

@@ -303,10 +303,11 @@ func (c *client) AwaitReplica(s *Session, lsn consistency.LSN, number uint64) bo
 	return ok
 }
 
-func (c *client) AwaitUntil(s *Session, src *consistency.Source, at int64, number uint64) bool {
+func (c *client) AwaitUntil(s *Session, src *consistency.Source, at int64, ask bool, number uint64) bool {
 	topo := c.srv.cfg.Topology
 	w := src.AwaitUntil(at, c.caughtUp(s, number))
 	switch {
+	case !ask:
 	case src == topo.PrimarySource():
 		c.srv.cfg.Clock.Next(func(consistency.LSN, error) {}) // its answer reaches the source
 	case !topo.AskReplica(src):

@@ -40,9 +40,9 @@ type Env interface {
 	// get there soon: it says whether there is one. StopAwaiting ends both.
 	AwaitSource(s *Session, src *consistency.Source, lsn consistency.LSN, number uint64)
 	AwaitReplica(s *Session, lsn consistency.LSN, number uint64) bool
-	// AwaitUntil has the source asked where it is, and leads to CaughtUp when src.Until knows about the instant at. False: it can't
+	// AwaitUntil has the source asked where it is (ask; or somebody does already), and leads to CaughtUp when src.Until knows about the instant at. False: it can't
 	// be asked.
-	AwaitUntil(s *Session, src *consistency.Source, at int64, number uint64) bool
+	AwaitUntil(s *Session, src *consistency.Source, at int64, ask bool, number uint64) bool
 	StopAwaiting(s *Session)
 	// ConfirmVisible asks whether the primary shows all that replicas have shown; Confirmed follows.
 	ConfirmVisible(s *Session, number uint64)
@@ -212,6 +212,7 @@ type Session struct {
 	refilling bool // nobody's: it fills the cache
 
 	restUntil int64 // no reads wait for a source to catch up before
+	restFor   int64 // how long that was last, less what has gone well since
 	settling  int   // reads that are still to ask how far their server is, see settleSoon
 
 	last lastAnswer
@@ -277,6 +278,7 @@ type unit struct {
 	waitBy    int64 // when waiting for a source to catch up ends
 	waitsOver bool
 	settled   bool  // it was to be found out what the session has seen
+	learned   bool  // … and where its last write ended
 	showBy    int64 // when waiting for the primary to show what replicas have shown ends
 
 	key        []byte // of the cache; empty: not looked up

@@ -134,14 +134,15 @@ func (s *Session) tryCache(msgs []byte) bool {
 		if s.revalidate(e, now, msgs) {
 			return true
 		}
-	case consistency.BehindPrimary, consistency.BehindFloor, consistency.Unsettled:
+	case consistency.BehindPrimary, consistency.BehindFloor, consistency.Unsettled, consistency.Pinned:
 		if !usable {
 			break // by the time that somebody has filled it, the cache may have caught up
 		}
-		if v == consistency.BehindPrimary && s.askPosition() || s.awaitSettled(v) || s.awaitTable(v) {
+		if v == consistency.BehindPrimary && s.askPosition() || s.awaitLearned(v) || s.awaitSettled(v) || s.awaitTable(v) {
 			s.hold(msgs)
 			return true
 		}
+		s.settleSoon() // or the answer that comes instead would be the next reason
 		fallthrough
 	default:
 		u.reason = reasonOf(v)

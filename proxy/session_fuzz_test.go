@@ -471,7 +471,7 @@ func (m *simulation) AwaitSource(s *Session, _ *consistency.Source, _ consistenc
 	m.await = append(m.await, func() { s.CaughtUp(number) })
 }
 func (m *simulation) AwaitReplica(*Session, consistency.LSN, uint64) bool { return false }
-func (m *simulation) AwaitUntil(s *Session, _ *consistency.Source, _ int64, number uint64) bool {
+func (m *simulation) AwaitUntil(s *Session, _ *consistency.Source, _ int64, _ bool, number uint64) bool {
 	m.await = append(m.await, func() { s.CaughtUp(number) })
 	return true
 }

@@ -11,12 +11,16 @@ import (
 // level session, one that has what the session has seen. Both are mostly there within a millisecond. Who has waited in
 // vain goes to the primary.
 
-// How long a read waits. catchUpRest keeps sessions for which it doesn't pay from waiting again and again: of the time that they
-// have waited for nothing, they first let so many times as much pass.
+// How long a read waits. Sessions for which it doesn't pay are kept from waiting again and again: of the time that they have
+// waited for nothing, they first let restLeast times as much pass, and each time that it happens again twice as much, up to restMost; each
+// wait that was worth it halves that. (It mustn't be much at once: on a busy machine it happens now and then that the feed
+// isn't run for some milliseconds, and a session that doesn't wait falls behind itself: each answer that it gets from a server is
+// newer than what the feed has applied.)
 const (
 	catchUpStrong  = 20 * time.Millisecond
 	catchUpSession = 3 * time.Millisecond
-	catchUpRest    = 20
+	restLeast      = 2
+	restMost       = 20
 )
 
 // askPosition makes a strong unit wait for the primary's position, if it hasn't been asked for. False: it has, or needn't.
@@ -82,14 +86,37 @@ func (s *Session) awaitReplica(v consistency.Verdict) bool {
 // awaitSettled makes the unit wait until it is known what the session has seen, if that may help. False: go on without.
 func (s *Session) awaitSettled(v consistency.Verdict) bool {
 	u := &s.unit
+	if v != consistency.Unsettled || u.settled {
+		return false
+	}
+	s.settleSoon() // without a wait
 	now := s.env.Now()
-	if v != consistency.Unsettled || u.settled || now < s.restUntil {
+	if u.waitsOver || now < s.restUntil {
 		return false
 	}
 	u.settled = true
-	s.settleSoon() // without a wait
 	src, at := s.cons.Sighting()
-	if src == nil || !s.env.AwaitUntil(s, src, at, u.number) {
+	if src == nil || !s.env.AwaitUntil(s, src, at, true, u.number) {
+		return false
+	}
+	u.waitBy = orBy(u.waitBy, now, catchUpSession)
+	s.catchUp()
+	return true
+}
+
+// awaitLearned makes the unit wait until it is known where the session's last write ended, if that may help. False: go on without.
+func (s *Session) awaitLearned(v consistency.Verdict) bool {
+	u := &s.unit
+	if v != consistency.Pinned || u.learned || s.level() != consistency.SessionLevel {
+		return false
+	}
+	now := s.env.Now()
+	at, ok := s.cons.Learning()
+	if !ok || u.waitsOver || now < s.restUntil {
+		return false
+	}
+	u.learned = true
+	if !s.env.AwaitUntil(s, s.shared.Nodes.PrimarySource(), at, false, u.number) { // (it was asked when the write ended)
 		return false
 	}
 	u.waitBy = orBy(u.waitBy, now, catchUpSession)
@@ -134,6 +161,9 @@ func (s *Session) catchUp() {
 // CaughtUp says that a source has got where it was awaited.
 func (s *Session) CaughtUp(number uint64) {
 	if s.phase == phaseCatchingUp && number == s.unit.number {
+		if !s.unit.waitsOver {
+			s.restFor /= 2
+		}
 		s.goOn()
 	}
 }
@@ -144,7 +174,8 @@ func (s *Session) waitedInVain(now int64) {
 	u.waitsOver = true
 	s.local.Counters.CatchUpsVain.Add(1)
 	if s.level() != consistency.Strong {
-		s.restUntil = now + catchUpRest*int64(catchUpSession)
+		s.restFor = min(max(2*s.restFor, restLeast*int64(catchUpSession)), restMost*int64(catchUpSession))
+		s.restUntil = now + s.restFor
 	}
 }
 
