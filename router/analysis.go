@@ -13,9 +13,11 @@ import (
 // analysis is the look at one query (a SELECT with all that is in it) with the types of its expressions as far as
 // they can be known. It collects effects and relations; what it doesn't understand makes the query a write.
 type analysis struct {
-	j      *judge
-	s      *catalog.Snapshot
-	path   []string // effective search path
+	j    *judge
+	s    *catalog.Snapshot
+	path []string // where names are looked up: the effective search path, or pg_catalog alone where the others are qualified
+	// calls is the effective search path while it runs, with which the functions that it calls look up names; nil: it isn't known.
+	calls  []string
 	params []uint32 // declared parameter types, or those of a function's arguments
 	role   string   // who runs it
 	as     string   // with whose rights relations are read
@@ -33,7 +35,7 @@ type analysis struct {
 }
 
 func newAnalysis(j *judge, path []string, params []uint32, role string) *analysis {
-	return &analysis{j: j, s: j.s, path: path, params: params, role: role, as: role,
+	return &analysis{j: j, s: j.s, path: path, calls: path, params: params, role: role, as: role,
 		rels: map[uint32]int{}, visited: map[*pg.Node]bool{}, rowTypes: map[*pg.Node]typ{}, nested: map[findingKey]*finding{}}
 }
 

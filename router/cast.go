@@ -70,7 +70,7 @@ func (a *analysis) domain(oid uint32) {
 	}
 	a.j.inner(oid, func(t *catalog.Type) bool {
 		if t != nil && len(t.Checks) > 0 {
-			a.merge(a.remember(findingKey{kind: ofDomain, oid: t.OID, role: a.role}, func() *finding { return a.checks(t) }))
+			a.merge(a.remember(findingKey{ofDomain, t.OID, a.role, a.calling()}, func() *finding { return a.checks(t) }))
 		}
 		return true
 	})

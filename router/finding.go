@@ -13,8 +13,8 @@ type finding struct {
 	cyclic bool
 }
 
-// findingKey is what a finding depends on besides the snapshot: who runs the statement, and, for what isn't stored with
-// every name qualified, the search path.
+// findingKey is what a finding depends on besides the snapshot: who runs the statement, and the search path: where every name is
+// qualified, functions that are called may still go by it.
 type findingKey struct {
 	kind       findingKind
 	oid        uint32
@@ -63,6 +63,9 @@ func (a *analysis) remember(key findingKey, find func() *finding) *finding {
 	return f
 }
 
+// calling is the search path for functions that are called, as a part of a key.
+func (a *analysis) calling() string { return strings.Join(a.calls, "\x00") }
+
 // merge adds a finding.
 func (a *analysis) merge(f *finding) {
 	a.add(f.effect)
@@ -77,7 +80,7 @@ func (a *analysis) merge(f *finding) {
 // qualified in it, and it is run by whoever runs the statement, unless that is changed.
 func (a *analysis) within() *analysis {
 	b := newAnalysis(a.j, []string{"pg_catalog"}, nil, a.role)
-	b.stored, b.nested = true, a.nested
+	b.stored, b.nested, b.calls = true, a.nested, a.calls
 	return b
 }
 

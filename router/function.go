@@ -19,7 +19,7 @@ func (a *analysis) function(f *catalog.Function) {
 	case f.Kind == catalog.KindAggregate:
 		a.aggregate(f)
 	case f.Kind == catalog.KindFunction && (f.Language == "sql" || f.Language == "plpgsql"):
-		a.merge(a.remember(findingKey{ofFunction, f.OID, a.role, strings.Join(a.path, "\x00")}, func() *finding { return a.lookInto(f) }))
+		a.merge(a.remember(findingKey{ofFunction, f.OID, a.role, a.calling()}, func() *finding { return a.lookInto(f) }))
 	default:
 		a.add(a.j.function(f))
 	}
@@ -90,14 +90,22 @@ func (a *analysis) inBody(f *catalog.Function) *analysis {
 	}
 	path, own := f.Setting("search_path")
 	switch {
+	case own:
+		b.calls = a.s.EffectiveSearchPath(b.role, b.role, path, true)
+	case f.Definer:
+		b.calls = nil
+	}
+	switch {
 	case f.Deparsed:
 	case own:
-		b.path = a.s.EffectiveSearchPath(b.role, b.role, path, true)
+		b.path = b.calls
 	case f.Definer:
 		// Which schemas of the session's search path the owner may use isn't known here.
 		b.add(writes("it is SECURITY DEFINER without a search_path of its own"))
+	case a.calls == nil:
+		b.add(writes("it is called by a SECURITY DEFINER function without a search_path of its own"))
 	default:
-		b.path = a.path
+		b.path = a.calls
 	}
 	b.params = make([]uint32, len(f.Args))
 	for i, t := range f.Args {

@@ -148,7 +148,7 @@ func (a *analysis) isFor(p catalog.Policy) bool {
 
 // view looks at a view's definition.
 func (a *analysis) view(r *catalog.Relation) *finding {
-	return a.remember(findingKey{kind: ofView, oid: r.OID, role: a.role}, func() *finding { return a.newView(r) })
+	return a.remember(findingKey{ofView, r.OID, a.role, a.calling()}, func() *finding { return a.newView(r) })
 }
 
 func (a *analysis) newView(r *catalog.Relation) *finding {

@@ -18,6 +18,7 @@ import (
 
 type benchCommand struct {
 	Hits        hitsCommand        `cmd:"" help:"How much is read from the cache while the same rows are written: with cells for rows, and for tables only."`
+	Shapes      shapesCommand      `cmd:"" help:"Compare answers through Freshet with Postgres' own, for statements, schemas and writes made at random, and count what is cached."`
 	Consistency consistencyCommand `cmd:"" help:"Try to catch Freshet lying: clients write and read through it and past it, while servers lag, stall, fail."`
 }
 
