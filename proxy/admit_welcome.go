@@ -71,6 +71,9 @@ func (w *welcomes) close() {
 	w.mu.logins.Wait()
 }
 
+// forget forgets what is kept.
+func (w *welcomes) forget() { w.kept.Purge() }
+
 // get returns the welcome for an authenticated client. An error of the server is a *wire.Error, word for word.
 func (w *welcomes) get(ctx context.Context, id auth.Identity, q *startupRequest) ([]wire.ParamStatus, error) {
 	key := keyOf(q)

@@ -37,6 +37,7 @@ type client struct {
 	pools   []nodePool
 	ended   bool
 	closing bool
+	vacancy *vacancy // for the unit in hand
 	awaits  []func() // end what the session waits for
 	wake    shard.Timer
 	wakes   uint64 // the unit that asked to be woken
@@ -356,6 +357,19 @@ func (c *client) ExpireIn(_ *Session, d time.Duration) {
 func (c *client) WakeIn(_ *Session, d time.Duration, number uint64) {
 	c.wakes = number
 	c.wake.Reset(d)
+}
+
+func (c *client) Vacate(s *Session, what router.Vacating, number uint64) {
+	c.vacancy = c.srv.vacate(what, c, func(err *wire.Error) {
+		c.post(func() { s.Vacated(number, err) })
+	})
+}
+
+func (c *client) Occupy(_ *Session, succeeded bool) {
+	if c.vacancy != nil {
+		c.vacancy.end(succeeded)
+		c.vacancy = nil
+	}
 }
 
 func (c *client) Ended(*Session) {

@@ -35,7 +35,8 @@ type DatabasesConfig struct {
 }
 
 // Databases holds what is known of each database that clients connect to: its catalog, and the version table with
-// the feed that moves it. A database is looked after from its first client on. Safe for concurrent use; Close it.
+// the feed that moves it. A database is looked after from its first client on, until nobody has been there for a time. Safe for concurrent
+// use; Close it.
 type Databases struct {
 	cfg    DatabasesConfig
 	ctx    context.Context
@@ -53,6 +54,7 @@ type runningDatabase struct {
 	watcher *catalog.Watcher
 	feed    *feed.Feed        // nil: no cache
 	probe   consistency.Probe // of the watcher's look
+	life    life              // see database_life.go
 }
 
 // NewDatabases returns an empty set.
@@ -72,12 +74,10 @@ func NewDatabases(cfg DatabasesConfig) *Databases {
 	return d
 }
 
-// Get returns a database, and starts to look after it if nobody did.
-func (d *Databases) Get(name string) *Database {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// getLocked returns a database, which nobody may be looking after. The caller holds mu.
+func (d *Databases) getLocked(name string) *runningDatabase {
 	if r := d.mu.byName[name]; r != nil {
-		return &r.Database
+		return r
 	}
 	r := &runningDatabase{}
 	r.Name = name
@@ -96,19 +96,11 @@ func (d *Databases) Get(name string) *Database {
 	r.Catalog = r.watcher.Current
 	r.CatalogCheckedAt, r.CatalogHurry = r.watcher.CheckedAt, r.watcher.Hurry
 	r.Planner = router.NewPlanner(r.watcher.Current)
-	d.mu.byName[name] = r
-	if d.mu.closed {
-		return &r.Database
-	}
 	if !d.cfg.NoFeed {
-		d.startFeed(r, log)
+		r.feed = d.newFeed(r, len(d.mu.byName) == 0, log)
 	}
-	d.wg.Add(1)
-	go func() {
-		defer d.wg.Done()
-		r.watcher.Run(d.ctx)
-	}()
-	return &r.Database
+	d.mu.byName[name] = r
+	return r
 }
 
 // AwaitCatalog waits until something is known about the database, for a moment: until then nothing can be told about a
@@ -210,7 +202,9 @@ func (d *Databases) connect(ctx context.Context, name string) (*pgx.Conn, error)
 	if err != nil {
 		return nil, fmt.Errorf("the service URL of %s can't be read", n.Addr())
 	}
-	cfg.Database = name
+	if name != "" { // else the service URL's
+		cfg.Database = name
+	}
 	cfg.LookupFunc = n.ConnConfig().LookupFunc
 	cfg.RuntimeParams["application_name"] = "freshet catalog"
 	cfg.RuntimeParams["client_encoding"] = "UTF8" // whatever ALTER ROLE or ALTER DATABASE says
@@ -240,14 +234,14 @@ func (d *Databases) Close() {
 	d.wg.Wait()
 }
 
-// startFeed has the database's version table follow the WAL.
-func (d *Databases) startFeed(r *runningDatabase, log *slog.Logger) {
+// newFeed makes what has the database's version table follow the WAL.
+func (d *Databases) newFeed(r *runningDatabase, first bool, log *slog.Logger) *feed.Feed {
 	slot := d.cfg.Slot
-	if slot != "" && len(d.mu.byName) > 1 {
+	if slot != "" && !first {
 		// A slot belongs to one database. The first is the service URL's.
 		slot += "_" + r.Name
 	}
-	r.feed = feed.New(feed.Config{
+	return feed.New(feed.Config{
 		PrimaryURL:  func() (string, error) { return d.serviceURL(r.Name) },
 		Publication: d.cfg.Publication,
 		Slot:        slot,
@@ -255,13 +249,6 @@ func (d *Databases) startFeed(r *runningDatabase, log *slog.Logger) {
 		OnCatalog:   r.watcher.Poke,
 		Logger:      log,
 	}, r.Table)
-	d.cfg.Topology.AddSource(&r.Table.Source)
-	d.wg.Add(1)
-	go func() {
-		defer d.wg.Done()
-		defer d.cfg.Topology.RemoveSource(&r.Table.Source)
-		r.feed.Run(d.ctx)
-	}()
 }
 
 // PrimaryChanged makes everything stale that was cached from another primary, and has the feeds and catalogs follow the new one.
@@ -298,10 +285,13 @@ type DatabaseStatus struct {
 	Settling bool
 }
 
-// Status returns a momentary picture of all databases. Safe for concurrent use.
+// Status returns a momentary picture of all databases that are looked after. Safe for concurrent use.
 func (d *Databases) Status() []DatabaseStatus {
 	var out []DatabaseStatus
 	for _, r := range d.list() {
+		if !d.running(r) {
+			continue
+		}
 		st := DatabaseStatus{Name: r.Name, Catalog: r.watcher.Current() != nil, CatalogProblem: r.watcher.Problem(), Settling: r.unsettled.Load() > 0}
 		if r.feed != nil {
 			st.Feed = r.feed.Status()

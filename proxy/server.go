@@ -38,7 +38,9 @@ type Config struct {
 	ServerLifetime    time.Duration
 	ServerIdleTimeout time.Duration
 	DrainTimeout      time.Duration
-	Logger            *slog.Logger
+	// DatabaseIdleTimeout is how long a database without clients is still looked after; 0: for ever.
+	DatabaseIdleTimeout time.Duration
+	Logger              *slog.Logger
 }
 
 // Server accepts clients and runs their sessions on shards. Make it with NewServer, give it listeners with Serve, end it with Shutdown.
@@ -67,6 +69,7 @@ type Server struct {
 	loopsDone sync.WaitGroup
 	admitting sync.WaitGroup
 	accepting sync.WaitGroup
+	vacating  sync.WaitGroup // and what else runs beside the shards
 	ctx       context.Context
 	cancel    context.CancelFunc
 }
@@ -120,6 +123,9 @@ func NewServer(cfg Config) (*Server, error) {
 		l.Post(func() { s.sweepEvery(i) })
 	}
 	s.planner = newPlanners(max(2, cfg.Shards))
+	if cfg.DatabaseIdleTimeout > 0 {
+		s.vacating.Go(s.restEvery)
+	}
 	return s, nil
 }
 
@@ -262,7 +268,7 @@ func (s *Server) admit(conn net.Conn) {
 		s.serveConsole(a)
 		return
 	}
-	db := s.cfg.Databases.Get(a.Database)
+	db := s.cfg.Databases.Enter(a.Database)
 	s.cfg.Databases.AwaitCatalog(ctx, db)
 	if s.cfg.PoolMode == PoolSession {
 		s.awaitPrimary(ctx)
@@ -299,6 +305,7 @@ func (s *Server) gone(c *client) {
 	s.mu.Lock()
 	delete(s.mu.sessions, c.pid)
 	s.mu.Unlock()
+	s.cfg.Databases.Leave(c.database)
 	s.locals[c.shard].Counters.Clients.Add(-1)
 	if c.seated {
 		s.leaveSeat()
@@ -326,6 +333,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.drain(ctx)
 	s.cancel()
 	s.admitting.Wait()
+	s.vacating.Wait()
 	s.mu.Lock()
 	var left []*client
 	for _, c := range s.mu.sessions {

@@ -59,6 +59,9 @@ type Env interface {
 	Refill(s *Session, key, msgs []byte)
 	// Judge plans statements again, by the catalog as it is known now; Judged follows.
 	Judge(s *Session, ticket uint64, ran []PlanRequest)
+	// Vacate makes a database free for the unit in hand; Vacated follows, and Occupy is called when the unit is over.
+	Vacate(s *Session, v router.Vacating, number uint64)
+	Occupy(s *Session, succeeded bool)
 	// Ended says that the session is over and holds nothing any more.
 	Ended(s *Session)
 }
@@ -76,6 +79,7 @@ const (
 	phaseCatchingUp              // a replica or the cache is to catch up
 	phaseConfirming              // the primary may not show yet what a replica has shown
 	phaseAcquiring               // a server connection is awaited
+	phaseVacating                // Freshet gives up what it holds in a database that the unit needs for itself
 	phaseSettling                // the server connection is being brought to the session's settings
 	phaseChecking                // the server is asked whether the session is still bound to it
 	phaseRunning                 // the whole unit has been sent, its replies are coming
@@ -269,6 +273,7 @@ type unit struct {
 	copyIn      bool // the server takes copy data
 	copyAwaited bool // copy data waits until it is known whether the server takes it
 	copyOver    bool // the client has said CopyDone or CopyFail
+	vacates     bool // see session_vacate.go
 
 	sight     sight
 	ttl       time.Duration // the answer is cached for a time, though not all of it is watched; 0: only if it is
@@ -667,6 +672,7 @@ func (s *Session) fail(err *wire.Error) { s.failWith(err.AppendTo(s.local.scratc
 // failWith is fail with an ErrorResponse.
 func (s *Session) failWith(msg []byte) {
 	s.endFlight()
+	s.occupy(false)
 	s.last = lastAnswer{source: sourceNone, reason: reasonError}
 	s.env.ToClient(msg)
 	s.failTx()
@@ -734,7 +740,7 @@ func (s *Session) Cancel(done func()) {
 		return
 	}
 	switch s.phase {
-	case phaseAcquiring, phaseAwaiting, phaseAsking, phaseCatchingUp, phaseConfirming, phaseFlight, phasePlanning:
+	case phaseAcquiring, phaseAwaiting, phaseAsking, phaseCatchingUp, phaseConfirming, phaseFlight, phasePlanning, phaseVacating:
 		s.giveUpWaiting(wire.Errorf("57014", "canceling statement due to user request"))
 	}
 	done()

@@ -217,6 +217,9 @@ func (s *Session) finish(leftover bool) {
 	u := &s.unit
 	c := s.conn
 	tx := s.serverTx
+	if u.vacates {
+		s.occupy(!u.failed)
+	}
 	if s.phase == phaseOrphan {
 		s.drop()
 		if leftover || tx != wire.TxIdle || s.bound != "" {
@@ -538,6 +541,7 @@ func (s *Session) inVain() bool {
 // end lets go of everything.
 func (s *Session) end() {
 	s.giveBack()
+	s.occupy(false)
 	s.endWrite()
 	s.endOverlay()
 	s.discard()

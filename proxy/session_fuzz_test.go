@@ -803,5 +803,9 @@ func (c *fakeServer) copying(typ byte) {
 	}
 }
 
+// Vacate is never asked for by the statements here.
+func (m *simulation) Vacate(*Session, router.Vacating, uint64) {}
+func (m *simulation) Occupy(*Session, bool)                    {}
+
 // Refill is never due: nothing is served stale here.
 func (m *simulation) Refill(s *Session, key, msgs []byte) {}

@@ -232,6 +232,11 @@ func (s *Session) giveUpWaiting(err *wire.Error) {
 		s.env.Leave(s)
 		s.drop()
 	}
+	if s.phase == phaseVacating && s.serverTx == wire.TxIdle && s.bound == "" {
+		c := s.conn
+		s.drop()
+		c.Release()
+	}
 	s.unit.number++
 	s.fail(err)
 	s.pump()

@@ -51,6 +51,9 @@ func (s *Session) run() {
 			s.settle()
 			return
 		}
+		if s.vacate() {
+			return
+		}
 		s.send()
 		return
 	}
@@ -280,6 +283,9 @@ func (s *Session) stillAdmitted(n *topology.Node) bool {
 
 func (s *Session) granted(c *backend.Conn) {
 	s.conn = c
+	if s.vacate() {
+		return
+	}
 	s.settle()
 }
 

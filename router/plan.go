@@ -177,6 +177,8 @@ type Plan struct {
 	ShowsPrepared bool
 	// ReplicaToo: in a READ ONLY transaction a replica does the same with the statement as the primary (which may be to refuse it).
 	ReplicaToo bool
+	// Vacates: the statement needs a database in which nobody is.
+	Vacates *Vacating
 	// Parts are the plans of the single statements of KindMulti.
 	Parts []*Plan
 

@@ -61,6 +61,7 @@ func (st *statement) one(n *pg.Node, text string) *Plan {
 	if plainUtility(n) {
 		p := st.utility(n, KindUtility)
 		p.DDL = changesCatalog(n)
+		p.Vacates = vacating(n)
 		if st.j != nil {
 			// For DDL; of the others few are frequent, and event triggers are rare.
 			c := closure{j: st.j}

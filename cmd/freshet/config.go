@@ -52,6 +52,8 @@ type ServeConfig struct {
 	ServerLifetime    time.Duration `default:"1h" placeholder:"TIME" help:"A server connection older than this is replaced; 0: never. Default: ${default}."`
 	ServerIdleTimeout time.Duration `default:"10m" placeholder:"TIME" help:"A server connection idle for this long is closed; 0: never. Default: ${default}."`
 
+	DatabaseIdleTimeout time.Duration `default:"1m" placeholder:"TIME" help:"A database that no client has been connected to for this long is left alone: no connection to it is held, so that it can be dropped past Freshet; 0: never. Not that of --primary. Default: ${default}."`
+
 	Consistency  string        `default:"session" placeholder:"LEVEL" help:"Where a session doesn't say (freshet.consistency): eventual (within --max-staleness), session (reads its own writes, never goes back in time) or strong (sees every write acknowledged before). Default: ${default}."`
 	RYWWindow    time.Duration `name:"ryw-window" default:"10s" placeholder:"TIME" help:"Read-your-writes: how long a session's own write is remembered. Default: ${default}."`
 	RYWRelease   string        `name:"ryw-release" default:"caught-up" placeholder:"RULE" help:"What lets its reads leave the primary: caught-up (a replica or the cache has the write) or window (the time is over, too). Default: ${default}."`

@@ -59,6 +59,7 @@ func (c ServeConfig) Validate() error {
 	v.positive("connect-timeout", c.ConnectTimeout)
 	v.notNegative("server-lifetime", c.ServerLifetime)
 	v.notNegative("server-idle-timeout", c.ServerIdleTimeout)
+	v.notNegative("database-idle-timeout", c.DatabaseIdleTimeout)
 	v.oneOf("consistency", c.Consistency, "eventual", "session", "strong")
 	v.positive("ryw-window", c.RYWWindow)
 	v.oneOf("ryw-release", c.RYWRelease, "caught-up", "window")

@@ -121,7 +121,7 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 	i.awaitPrimary(ctx)
 	// From the start on, so that the cache is warm to be filled when the first client comes.
 	if t, err := backend.ParseTarget(cfg.Primary); err == nil {
-		i.databases.Get(t.Database())
+		i.databases.Keep(t.Database())
 	}
 	var verifiers auth.Source
 	switch {
@@ -150,7 +150,8 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 		Shared:    shared,
 		Databases: i.databases, Clock: i.clock, Visible: i.visible, Admitter: i.admitter, Topology: i.topo, Console: i.console,
 		MaxClients: cfg.MaxClients, PoolSize: cfg.PoolSize, PoolWait: cfg.PoolWait, PoolMode: proxy.PoolMode(cfg.PoolMode), ConnectTimeout: cfg.ConnectTimeout,
-		ServerLifetime: cfg.ServerLifetime, ServerIdleTimeout: cfg.ServerIdleTimeout, Logger: log,
+		ServerLifetime: cfg.ServerLifetime, ServerIdleTimeout: cfg.ServerIdleTimeout,
+		DatabaseIdleTimeout: cfg.DatabaseIdleTimeout, Logger: log,
 	})
 	if err != nil {
 		return nil, err

@@ -95,6 +95,9 @@ func (f *Feed) connect(ctx context.Context) (_ *link, err error) {
 		return nil, err
 	}
 	closers = append(closers, func() { closeConn(conn) })
+	f.mu.Lock()
+	f.mu.pid = conn.PID()
+	f.mu.Unlock()
 	system, err := pglogrepl.IdentifySystem(ctx, conn)
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ type Uncovered struct {
 	Reason string
 }
 
-// Feed keeps one Table up to date. Make it with New, and call Run once. The methods are safe for concurrent use.
+// Feed keeps one Table up to date. Make it with New, and call Run, once at a time. The methods are safe for concurrent use.
 type Feed struct {
 	cfg     Config
 	table   *consistency.Table
@@ -107,6 +107,7 @@ type Feed struct {
 		status Status
 		stop   context.CancelCauseFunc // ends the present attempt; nil: there is none
 		logged string                  // the reason last logged
+		pid    uint32                  // see Backend
 	}
 }
 
@@ -128,6 +129,13 @@ func (f *Feed) Status() Status {
 		s.Lag = time.Duration(max(0, consistency.Now()-asOf))
 	}
 	return s
+}
+
+// Backend is the process on the primary that has the feed's temporary slot, or had it last; 0: there was none.
+func (f *Feed) Backend() uint32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.pid
 }
 
 var errPrimaryChanged = errors.New("the primary has changed")

@@ -56,8 +56,9 @@ type Pool struct {
 	opts     Options
 	locals   []*Local
 
-	waiting atomic.Int32 // len(mu.queue)
-	idle    atomic.Int32 // idle connections in all locals
+	waiting   atomic.Int32 // len(mu.queue)
+	idle      atomic.Int32 // idle connections in all locals
+	suspended atomic.Int32 // > 0: nothing is kept idle, and nothing made
 
 	mu struct {
 		sync.Mutex
@@ -200,7 +201,7 @@ func (p *Pool) feed() {
 func (p *Pool) grow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for !p.mu.closed && p.mu.making+int(p.idle.Load()) < len(p.mu.queue) && p.mu.total < p.opts.Size {
+	for !p.mu.closed && p.suspended.Load() == 0 && p.mu.making+int(p.idle.Load()) < len(p.mu.queue) && p.mu.total < p.opts.Size {
 		p.mu.total++
 		w := p.mu.queue[min(p.mu.making, len(p.mu.queue)-1)]
 		p.mu.making++
@@ -400,7 +401,11 @@ func (p *Pool) connect(l *Local, id auth.Identity) {
 			p.drop(c)
 			return
 		}
-		if !p.handOver(c) {
+		switch {
+		case p.handOver(c):
+		case p.suspended.Load() > 0:
+			p.drop(c)
+		default:
 			l.putIdle(c)
 		}
 		if p.waiting.Load() > 0 {
@@ -432,7 +437,7 @@ func (p *Pool) login(ctx context.Context, id auth.Identity) (*Login, uint64, err
 // outdated says whether the connection is one not to be lent again.
 func (p *Pool) outdated(c *Conn) bool {
 	return p.opts.Lifetime > 0 && c.home.loop.Now()-c.born > int64(p.opts.Lifetime) || p.opts.Epoch != nil && p.opts.Epoch() != c.epoch ||
-		p.defaults() != c.defaults
+		p.defaults() != c.defaults || p.suspended.Load() > 0
 }
 
 func (p *Pool) defaults() uint64 {
@@ -569,11 +574,27 @@ func (l *Local) Sweep() {
 	}
 }
 
-// Retire closes all idle connections of l, and the others when they come back: their state is outdated.
-func (l *Local) Retire() {
+// Suspend has no new connections made and none kept idle until Resume. Who asks for one waits. It can be called several times, and takes as
+// many calls of Resume then. Idle ones are closed by DropIdle.
+func (p *Pool) Suspend() { p.suspended.Add(1) }
+
+// Resume undoes one Suspend.
+func (p *Pool) Resume() {
+	if p.suspended.Add(-1) == 0 {
+		p.grow()
+	}
+}
+
+// DropIdle closes all idle connections of l. On the loop of l.
+func (l *Local) DropIdle() {
 	for len(l.idle) > 0 {
 		l.pool.drop(l.idle[len(l.idle)-1])
 	}
+}
+
+// Retire closes all idle connections of l, and the others when they come back: their state is outdated.
+func (l *Local) Retire() {
+	l.DropIdle()
 	for c := range l.used {
 		c.born = 0
 	}

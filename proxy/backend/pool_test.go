@@ -204,10 +204,11 @@ func TestAClosingConnectionDoesNotLoseWhoWaits(t *testing.T) {
 }
 
 func TestWaitingForAConnectionHasABound(t *testing.T) {
-	h := newPoolHarness(t, 1, Options{Size: 1, Wait: 50 * time.Millisecond})
+	h := newPoolHarness(t, 1, Options{Size: 1, Wait: time.Minute})
 	grants := make(chan grant, 100)
 	h.acquire(0, 0, grants)
-	held := h.next(grants)
+	held := h.next(grants) // which takes as long as it takes to log in
+	h.on(0, func() { h.pool.opts.Wait = 50 * time.Millisecond })
 	for i := range 3 {
 		h.acquire(0, 1+i, grants)
 	}

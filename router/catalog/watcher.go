@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // WatcherConfig says what a Watcher watches.
@@ -44,7 +45,7 @@ const (
 	lookAgainSlowly = 200 * time.Millisecond
 )
 
-// Watcher keeps a current snapshot of one database. Its methods are safe for concurrent use; Run is called once.
+// Watcher keeps a current snapshot of one database. Its methods are safe for concurrent use; there is one Run at a time.
 type Watcher struct {
 	cfg       WatcherConfig
 	poke      chan struct{}
@@ -108,6 +109,13 @@ func (w *Watcher) Hurry() {
 // hurryPause is between two looks that Hurry has asked for: a look costs the server some milliseconds.
 const hurryPause = 100 * time.Millisecond
 
+// Forget forgets the snapshot: the database isn't there any more, or is another one.
+func (w *Watcher) Forget() {
+	w.checkedAt.Store(0)
+	w.current.Store(nil)
+	w.Poke()
+}
+
 // Run watches until ctx ends, over all errors, and returns the context's error. The current snapshot stays when the
 // database can't be reached.
 func (w *Watcher) Run(ctx context.Context) error {
@@ -130,6 +138,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 			hangUp()
 			if ctx.Err() != nil {
 				break
+			}
+			if noDatabase(err) {
+				w.checkedAt.Store(0)
+				w.current.Store(nil)
 			}
 		}
 		w.note(err)
@@ -201,6 +213,12 @@ func (w *Watcher) look(ctx context.Context, conn **pgx.Conn) (settled bool, err 
 		return true, nil
 	}
 	return w.cfg.OnLook(look), nil
+}
+
+// noDatabase says whether an error is that there is no such database.
+func noDatabase(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "3D000"
 }
 
 // note remembers and logs a problem when it begins, changes and ends, not once a second.
