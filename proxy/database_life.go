@@ -31,11 +31,16 @@ func (d *Databases) Keep(name string) {
 	d.startLocked(r)
 }
 
-// Get returns a database, whether or not it is looked after.
+// Get returns a database. It is looked after from now on, as if a client had come and gone.
 func (d *Databases) Get(name string) *Database {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return &d.getLocked(name).Database
+	r := d.getLocked(name)
+	if r.life.ended == nil {
+		r.life.since = time.Now()
+		d.startLocked(r)
+	}
+	return &r.Database
 }
 
 // Enter returns a database for a client, which Leaves it at its end. It is looked after meanwhile.
@@ -66,7 +71,7 @@ func (d *Databases) running(r *runningDatabase) bool {
 // startLocked begins to look after a database if that is due and nobody does. The caller holds mu.
 func (d *Databases) startLocked(r *runningDatabase) {
 	l := &r.life
-	if d.mu.closed || l.ended != nil || l.vacated > 0 || l.clients == 0 && !l.kept {
+	if d.mu.closed || l.ended != nil || l.vacated > 0 {
 		return
 	}
 	ctx, stop := context.WithCancel(d.ctx)
@@ -86,6 +91,13 @@ func (d *Databases) startLocked(r *runningDatabase) {
 		both.Wait()
 		close(ended)
 	})
+}
+
+// startAgainLocked does so after an interruption, if there is somebody. The caller holds mu.
+func (d *Databases) startAgainLocked(r *runningDatabase) {
+	if r.life.clients > 0 || r.life.kept {
+		d.startLocked(r)
+	}
 }
 
 // stopLocked ends looking after a database. The caller holds mu, gives it up, waits for what is returned (nil: nobody did), and then calls
@@ -130,7 +142,7 @@ func (d *Databases) Rest(idle time.Duration) (rested []string) {
 		d.mu.Lock()
 		r.stoppedLocked(ended)
 		l.vacated--
-		d.startLocked(r) // somebody may have come
+		d.startAgainLocked(r) // somebody may have come
 		d.mu.Unlock()
 		rested = append(rested, r.Name)
 	}
@@ -210,7 +222,7 @@ func (d *Databases) Return(name string, ended bool) {
 	}
 	r.life.vacated--
 	r.life.since = time.Now()
-	d.startLocked(r)
+	d.startAgainLocked(r)
 }
 
 // Made says that there is a new database of this name: what is known is of another.

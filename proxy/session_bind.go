@@ -15,6 +15,10 @@ func (s *Session) bind(why string) {
 
 // bindBy does so for what a statement leaves behind.
 func (s *Session) bindBy(p *router.Plan) {
+	if p.Binds == router.CatalogUnknown {
+		s.bindUntilCatalog()
+		return
+	}
 	s.boundLasting = s.boundLasting || p.Lasting
 	s.spoilHome()
 	s.bindTo(p.Binds)

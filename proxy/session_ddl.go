@@ -6,6 +6,7 @@ import (
 
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
+	"github.com/freshet/freshet/router/catalog"
 )
 
 // What a statement may leave behind on its server connection is known from the catalog, which is read again some time after a change. A
@@ -76,6 +77,17 @@ func (s *Session) ddlSettled(committed bool) {
 	}
 }
 
+// bindUntilCatalog binds the session because of a statement that was planned before anything was known about the catalog. It is judged when that
+// has been read, as are those that come after DDL.
+func (s *Session) bindUntilCatalog() {
+	if s.ddl.since == 0 {
+		s.ddl.since = s.env.Now()
+	}
+	if s.bound == "" {
+		s.bind(boundByDDL)
+	}
+}
+
 // ddlNote remembers what the unit runs, to be judged again.
 func (s *Session) ddlNote() {
 	u := &s.unit
@@ -100,7 +112,7 @@ func (s *Session) ddlNote() {
 	case u.streaming, s.opaque, u.simple && len(u.buf) == 0:
 		s.ddl.overrun = true
 	case u.simple && u.buf[0] == wire.MsgQuery:
-		if p := u.plan; p != nil && p.DDL && p.Kind == router.KindUtility {
+		if p := u.plan; p != nil && p.DDL && p.Kind == router.KindUtility && p.Binds == "" {
 			return // of itself it leaves nothing behind
 		}
 		id, _ := s.local.Lexer.Scan(queryText(u.buf))
@@ -122,10 +134,11 @@ func (s *Session) ddlOver() bool {
 	if s.bound != boundByDDL || s.ddl.judging {
 		return false
 	}
+	snap := s.db.Catalog()
 	switch {
 	case s.ddl.overrun:
 		s.bound, s.boundLasting = "statements that ran right after DDL", true
-	case s.db.CatalogCheckedAt() <= s.ddl.since:
+	case s.db.CatalogCheckedAt() <= s.ddl.since || snap == nil:
 		s.env.WakeIn(s, ddlLook, s.unit.number)
 	case len(s.ddl.ran) == 0:
 		s.ddl, s.bound = ddlWindow{}, ""
@@ -134,13 +147,12 @@ func (s *Session) ddlOver() bool {
 		s.ddl.judging = true
 		s.ddlTicket++
 		s.ddl.ticket = s.ddlTicket
-		s.env.Judge(s, s.ddl.ticket, s.ddlRequests())
+		s.env.Judge(s, s.ddl.ticket, s.ddlRequests(snap))
 	}
 	return false
 }
 
-func (s *Session) ddlRequests() []PlanRequest {
-	snap := s.db.Catalog()
+func (s *Session) ddlRequests(snap *catalog.Snapshot) []PlanRequest {
 	reqs := make([]PlanRequest, len(s.ddl.ran))
 	for i, r := range s.ddl.ran {
 		reqs[i] = PlanRequest{Text: r.text, Context: router.Context{

@@ -106,7 +106,7 @@ func (s *Session) simplePlanned(msg []byte, scan router.Scan, plan *router.Plan)
 		s.hintNotice(queryText(msg))
 	}
 	u.writes = plan.Writes
-	u.primary = plan.OnPrimary || plan.Kind != router.KindRead
+	u.primary = !plan.Reads()
 	u.binds = plan.Binds
 	u.effects = append(u.effects, effect{plan})
 	u.hint = plan.Hint

@@ -1,5 +1,18 @@
 package router
 
+// Reads says whether a text has nothing in it but reads that any node may answer: one, or several, which are one transaction and go to one node.
+func (p *Plan) Reads() bool {
+	if p.Kind != KindMulti {
+		return p.Kind == KindRead && !p.OnPrimary && !p.Writes
+	}
+	for _, part := range p.Parts {
+		if !part.Reads() || part.Binds != "" || part.Assigns != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // replicaToo tells whether a replica does the same as the primary with a statement in a READ ONLY transaction. Both refuse
 // INSERT and its like, in the same words. What a primary allows there and a replica doesn't (LISTEN, LOCK, unlogged
 // tables), or does elsewhere (advisory locks), isn't the same.

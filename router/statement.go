@@ -119,14 +119,15 @@ func changesCatalog(n *pg.Node) bool {
 	return true
 }
 
-const catalogUnknown = "the catalog isn't known yet"
+// CatalogUnknown is the Binds of a plan that was made before anything was known about the catalog.
+const CatalogUnknown = "the catalog isn't known yet"
 
 // selection plans SELECT, VALUES and TABLE.
 func (st *statement) selection(n *pg.Node) *Plan {
 	if st.j == nil {
-		p := &Plan{Kind: KindWrite, Reason: catalogUnknown}
-		p.markWrite(catalogUnknown)
-		p.Binds = catalogUnknown
+		p := &Plan{Kind: KindWrite, Reason: CatalogUnknown}
+		p.markWrite(CatalogUnknown)
+		p.Binds = CatalogUnknown
 		return p
 	}
 	a := newAnalysis(st.j, st.path, st.params, st.role)
@@ -178,7 +179,7 @@ func (st *statement) modification(n *pg.Node, target *pg.RangeVar) *Plan {
 // writing is what a write to a relation sets off.
 func (st *statement) writing(target *pg.RangeVar) effect {
 	if st.j == nil {
-		return effect{binds: catalogUnknown}
+		return effect{binds: CatalogUnknown}
 	}
 	g := generic{j: st.j, path: st.path}
 	g.written(target)
@@ -196,7 +197,7 @@ func (p *Plan) addBinds(e effect) {
 
 // utility plans a statement that counts as a write, with what it may leave behind.
 func (st *statement) utility(n *pg.Node, kind Kind) *Plan {
-	e := effect{binds: catalogUnknown}
+	e := effect{binds: CatalogUnknown}
 	if st.j != nil {
 		g := generic{j: st.j, path: st.path}
 		g.node(n)
@@ -364,7 +365,7 @@ func (st *statement) do(n *pg.Node, x *pg.DoStmt) *Plan {
 	case language != "plpgsql":
 		p.Binds = "DO in " + language
 	case st.j == nil:
-		p.Binds = catalogUnknown
+		p.Binds = CatalogUnknown
 	default:
 		c := closure{j: st.j}
 		c.body(body, "DO", false)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,12 +62,21 @@ func await(t testing.TB, what string, fn func() bool) {
 func warm(t *testing.T, c *cluster.Cluster, in *instance, name, want string) *pgx.Conn {
 	t.Helper()
 	conn := in.connect(t, c, name, "")
+	var source, reason string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s: source %q, reason %q, databases %+v", name, source, reason, in.databases.Status())
+		}
+	})
 	await(t, "the answer is cached", func() bool {
-		var got, source string
+		var got string
 		if err := conn.QueryRow(context.Background(), "SELECT name FROM t WHERE id = 1").Scan(&got); err != nil || got != want {
 			t.Fatalf("%q, %v", got, err)
 		}
 		if err := conn.QueryRow(context.Background(), "SHOW freshet.source").Scan(&source); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.QueryRow(context.Background(), "SHOW freshet.reason").Scan(&reason); err != nil {
 			t.Fatal(err)
 		}
 		return source == "l1"
@@ -157,6 +167,37 @@ func TestDatabaseWithClientsIsInUseAsOnPostgres(t *testing.T) {
 	hangUp(t, client)
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Statements that came before anything was known of the catalog bind their session to its server connection only until it is.
+func TestHazard06WhatWasPlannedWithoutTheCatalogIsJudgedWithIt(t *testing.T) {
+	c := shared.Get(t)
+	const name = "unknown_yet"
+	database(t, c, name)
+	in := startTestServer(t, c, nil)
+	ctx := context.Background()
+	reader, keeper := warm(t, c, in, name, "one"), warm(t, c, in, name, "one")
+	in.databases.Vacate(ctx, name)
+	in.databases.Made(name)
+	for conn, sql := range map[*pgx.Conn]string{reader: "SELECT name AS n FROM t WHERE id = 1", keeper: "CREATE TEMP TABLE kept AS SELECT 1 AS one"} {
+		must(t, conn, sql)
+		var reason string
+		if err := conn.QueryRow(ctx, "SHOW freshet.reason").Scan(&reason); err != nil || !strings.HasPrefix(reason, "session is bound") {
+			t.Fatalf("%s, %v: it was planned by a catalog that isn't there", reason, err)
+		}
+	}
+	in.databases.Return(name, false)
+	await(t, "the session isn't bound any more", func() bool {
+		var reason string
+		must(t, reader, "SELECT name FROM t WHERE id = 1")
+		if err := reader.QueryRow(ctx, "SHOW freshet.reason").Scan(&reason); err != nil {
+			t.Fatal(err)
+		}
+		return reason == "cached"
+	})
+	for range 3 {
+		must(t, keeper, "SELECT one FROM kept")
 	}
 }
 
