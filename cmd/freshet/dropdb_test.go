@@ -61,7 +61,7 @@ func await(t testing.TB, what string, fn func() bool) {
 // warm connects to a database through Freshet and reads until the answer is cached: then Freshet holds whatever it ever holds there.
 func warm(t *testing.T, c *cluster.Cluster, in *instance, name, want string) *pgx.Conn {
 	t.Helper()
-	conn := in.connect(t, c, name, "")
+	conn := in.connect(t, c, name, "&freshet.consistency=strong") // what was written past Freshet, or by others, is there
 	var source, reason string
 	t.Cleanup(func() {
 		if t.Failed() {
