@@ -313,6 +313,34 @@ func (s *Server) gone(c *client) {
 	s.clients.Add(-1)
 }
 
+// Leave stops listening, on sockets on which another process goes on. Who has been accepted is let in. It waits, for as long as patience and ctx
+// last, until all clients have gone by themselves; Shutdown comes next.
+func (s *Server) Leave(ctx context.Context, patience time.Duration) {
+	s.mu.Lock()
+	for _, ln := range s.mu.listeners {
+		ln.Close()
+	}
+	s.mu.Unlock()
+	s.accepting.Wait()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		pending := len(s.mu.pending)
+		s.mu.Unlock()
+		if pending == 0 && s.clients.Load() == 0 { // in this order: who isn't pending any more is among the clients
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // Shutdown stops: no new clients; transactions finish, for as long as ctx allows; idle clients get 57P01. Then everything is closed.
 // It returns ctx's error if somebody had to be cut off.
 func (s *Server) Shutdown(ctx context.Context) error {

@@ -10,13 +10,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // listen opens the addresses for clients: those of --listen, and in
 // --unix-socket-dir a socket for each of their ports. On an error none is open.
-func listen(cfg ServeConfig) (list []net.Listener, err error) {
+func listen(cfg ServeConfig, given *sockets) (list []net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, ln := range list {
@@ -26,7 +27,7 @@ func listen(cfg ServeConfig) (list []net.Listener, err error) {
 		}
 	}()
 	for _, addr := range cfg.Listen {
-		ln, err := net.Listen("tcp", addr)
+		ln, err := given.listen("tcp", addr)
 		if err != nil {
 			return list, fmt.Errorf("--listen %s: %w", addr, err)
 		}
@@ -42,7 +43,7 @@ func listen(cfg ServeConfig) (list []net.Listener, err error) {
 			continue
 		}
 		ports[port] = true
-		ln, err := listenUnix(cfg.UnixSocketDir, port)
+		ln, err := given.listenUnix(cfg.UnixSocketDir, port)
 		if err != nil {
 			return list, fmt.Errorf("--unix-socket-dir %s: %w", cfg.UnixSocketDir, err)
 		}
@@ -61,14 +62,19 @@ type unixListener struct {
 	*net.UnixListener
 	path string
 	lock *os.File
+	left atomic.Bool // another process has it, too: socket and lock stay at their place
 	once sync.Once
 	err  error
+}
+
+func socketPath(dir string, port int) string {
+	return filepath.Join(dir, ".s.PGSQL."+strconv.Itoa(port))
 }
 
 // listenUnix makes DIR/.s.PGSQL.PORT. One that nobody listens on any more is
 // removed; one that somebody does, or that is no socket, is not.
 func listenUnix(dir string, port int) (*unixListener, error) {
-	path := filepath.Join(dir, ".s.PGSQL."+strconv.Itoa(port))
+	path := socketPath(dir, port)
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path %s is longer than the %d bytes that a socket's may have", path, maxSocketPath)
 	}
@@ -83,7 +89,7 @@ func listenUnix(dir string, port int) (*unixListener, error) {
 	if err == nil {
 		l.SetUnlinkOnClose(false)                    // Close does, under the lock
 		if err = os.Chmod(path, 0o777); err == nil { // who may connect is decided by authentication, as in Postgres
-			_, err = fmt.Fprintf(lock, "%d\n\n%d\n%d\n%s\n", os.Getpid(), time.Now().Unix(), port, dir)
+			err = l.sign(dir, port)
 		}
 	}
 	if err != nil {
@@ -91,6 +97,16 @@ func listenUnix(dir string, port int) (*unixListener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// sign writes into the lock file whose it is.
+func (l *unixListener) sign(dir string, port int) error {
+	text := fmt.Sprintf("%d\n\n%d\n%d\n%s\n", os.Getpid(), time.Now().Unix(), port, dir)
+	if err := l.lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err := l.lock.WriteAt([]byte(text), 0)
+	return err
 }
 
 // lockFile creates a lock file, or takes over one whose process is gone.
@@ -142,6 +158,10 @@ func removeStale(path string) error {
 // Close ends listening and removes socket and lock. It may be called twice.
 func (l *unixListener) Close() error {
 	l.once.Do(func() {
+		if l.left.Load() {
+			l.err = errors.Join(l.UnixListener.Close(), l.lock.Close())
+			return
+		}
 		if l.UnixListener != nil {
 			l.err = errors.Join(os.Remove(l.path), l.UnixListener.Close())
 		}

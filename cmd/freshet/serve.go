@@ -40,20 +40,29 @@ type instance struct {
 	console   *admin.Console
 	cacheOff  bool
 	failovers atomic.Int64
+	listenOn  []string // the first of listeners, as configured; those of Unix sockets follow
 	http      *admin.Server
 	httpAddr  string
-	draining  atomic.Bool
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
-	done      chan error
-	once      sync.Once
-	err       error
+	httpOn    string // as configured
+
+	httpListener net.Listener
+	draining     atomic.Bool
+	cancel       context.CancelFunc
+	wg           sync.WaitGroup
+	done         chan error
+	once         sync.Once
+	err          error
 }
 
 // startServer starts the proxy as cfg says and returns when it accepts clients. That servers are missing isn't an error: they are looked for
 // as long as the proxy runs.
 func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *instance, err error) {
-	i := &instance{done: make(chan error, 1), cacheOff: cfg.Cache == "off"}
+	return startServerOn(&sockets{}, cfg, log)
+}
+
+// startServerOn is startServer on the sockets that another process has given.
+func startServerOn(given *sockets, cfg ServeConfig, log *slog.Logger) (_ *instance, err error) {
+	i := &instance{done: make(chan error, 1), cacheOff: cfg.Cache == "off", listenOn: cfg.Listen, httpOn: cfg.HTTP}
 	i.console = admin.NewConsole(admin.ConsoleConfig{Source: i, Operator: i, Version: buildVersion()})
 	ctx, cancel := context.WithCancel(context.Background()) // ended by Shutdown, which has to be orderly
 	i.cancel = cancel
@@ -67,18 +76,19 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 	}
 	var httpListener net.Listener
 	if cfg.HTTP != "" {
-		httpListener, err = net.Listen("tcp", cfg.HTTP)
+		httpListener, err = given.listen("http", cfg.HTTP)
 		if err != nil {
 			return nil, fmt.Errorf("--http %s: %w", cfg.HTTP, err)
 		}
 		i.httpAddr = httpListener.Addr().String()
+		i.httpListener = httpListener
 		defer func() {
 			if err != nil {
 				httpListener.Close()
 			}
 		}()
 	}
-	if i.listeners, err = listen(cfg); err != nil {
+	if i.listeners, err = listen(cfg, given); err != nil {
 		return nil, err
 	}
 	balance, err := topology.ParseBalance(cfg.Balance)
@@ -271,6 +281,17 @@ func (i *instance) HTTPAddr() string { return i.httpAddr }
 
 // Done gives the error that ended the proxy of itself.
 func (i *instance) Done() <-chan error { return i.done }
+
+// Leave stops listening, since another process does, and waits for clients to go by themselves, as long as patience and ctx last. Shutdown ends it.
+func (i *instance) Leave(ctx context.Context, patience time.Duration) {
+	i.draining.Store(true)
+	if i.http != nil {
+		brief, cancel := context.WithTimeout(ctx, time.Second)
+		i.http.Shutdown(brief)
+		cancel()
+	}
+	i.server.Leave(ctx, patience)
+}
 
 // Shutdown stops the proxy; transactions may finish as long as ctx lasts. It may be called twice.
 func (i *instance) Shutdown(ctx context.Context) error {
