@@ -285,12 +285,12 @@ func (i *instance) Done() <-chan error { return i.done }
 // Leave stops listening, since another process does, and waits for clients to go by themselves, as long as patience and ctx last. Shutdown ends it.
 func (i *instance) Leave(ctx context.Context, patience time.Duration) {
 	i.draining.Store(true)
+	var both sync.WaitGroup
 	if i.http != nil {
-		brief, cancel := context.WithTimeout(ctx, time.Second)
-		i.http.Shutdown(brief)
-		cancel()
+		both.Go(func() { i.http.Shutdown(ctx) })
 	}
 	i.server.Leave(ctx, patience)
+	both.Wait()
 }
 
 // Shutdown stops the proxy; transactions may finish as long as ctx lasts. It may be called twice.
