@@ -2,11 +2,13 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // past is a client that writes directly to the primary, where Freshet can't see it.
@@ -87,16 +89,20 @@ func (r *run) journaled(value int64) (n int64, err error) {
 	return n, err
 }
 
-// orphan ends a prepared transaction that its client could not end, so that its locks don't stay.
+// orphan ends a prepared transaction that its client could not end: its locks would stay, and no logical slot could be made, which the feed
+// needs. The primary may be away for a while.
 func (r *run) orphan(value int64) {
 	r.beside.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), 3*opTimeout)
 		defer cancel()
-		conn, err := pgx.Connect(ctx, r.lab.cluster.Primary().AppURL())
-		if err != nil {
-			return
+		for absent := 0; absent < 5 && ctx.Err() == nil; sleep(ctx, 500*time.Millisecond) {
+			err := r.lab.cluster.Primary().Exec(ctx, fmt.Sprintf("ROLLBACK PREPARED 't%d'", value))
+			if err == nil {
+				return
+			}
+			if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42704" {
+				absent++ // it was never prepared, or is still about to be
+			}
 		}
-		defer conn.Close(ctx)
-		_, _ = conn.Exec(ctx, fmt.Sprintf("ROLLBACK PREPARED 't%d'", value))
 	})
 }

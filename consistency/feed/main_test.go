@@ -23,7 +23,7 @@ var servers = cluster.Shared{Options: cluster.Options{Replicas: 1, Cache: true}}
 func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Main(m)) }
 
 // within bounds whatever a test waits for; it is reached only when something is wrong.
-const within = 30 * time.Second
+const within = 90 * time.Second
 
 // pollEvery is how often it looks.
 var pollEvery = time.Millisecond

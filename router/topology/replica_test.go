@@ -226,26 +226,34 @@ func TestHurryBeginsAtOnce(t *testing.T) {
 
 func TestHurryAsksMoreOftenAndEnds(t *testing.T) {
 	c := cluster.ForTest(t, cluster.Options{Replicas: 1})
-	topo, _ := run(t, Config{Primary: url(c.Primary()), Replicas: urls(c.Replicas()...), Interval: 200 * time.Millisecond})
+	const interval = 500 * time.Millisecond
+	topo, _ := run(t, Config{Primary: url(c.Primary()), Replicas: urls(c.Replicas()...), Interval: interval, DownAfter: time.Minute})
 	inUse(t, topo, c.Replicas()...)
 	n := at(t, topo, c.Replicas()[0])
-	answers := func(d time.Duration, do func()) (count int) {
-		last := n.last.Load()
-		for begun := time.Now(); time.Since(begun) < d; time.Sleep(200 * time.Microsecond) {
-			do()
-			if l := n.last.Load(); l != last {
-				last = l
-				count++
-			}
+	// As many answers as would take 15 seconds without.
+	last := n.last.Load()
+	count := 0
+	d := until(t, "asked more often", 24*interval, func() bool {
+		topo.Hurry()
+		if l := n.last.Load(); l != last {
+			last = l
+			count++
 		}
-		return count
-	}
-	hurried := answers(300*time.Millisecond, topo.Hurry)
-	until(t, "over", time.Second, func() bool { return !topo.hurrying() })
-	calm := answers(400*time.Millisecond, func() {})
-	t.Logf("%d answers in 300 ms of hurry, %d in 400 ms without", hurried, calm)
-	if hurried < 20 || calm > 4 {
-		t.Error("hurry makes no difference, or doesn't end")
+		return count == 30
+	})
+	t.Logf("30 answers in %v of hurry", d)
+	until(t, "over", 30*time.Second, func() bool { return !topo.hurrying() })
+	// One may be on its way, and one be late; from then on they come as often as before.
+	last, count = n.last.Load(), 0
+	d = until(t, "asked as before", 30*time.Second, func() bool {
+		if l := n.last.Load(); l != last {
+			last = l
+			count++
+		}
+		return count == 4
+	})
+	if d < interval {
+		t.Errorf("4 answers within %v, though nobody hurries", d)
 	}
 }
 
