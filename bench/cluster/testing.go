@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -128,13 +129,13 @@ func (r sharedMain) Run() int {
 
 // NewDatabase creates an empty database, owned by App, for one test and drops
 // it afterwards, with whoever is still connected. It returns its name.
-func (c *Cluster) NewDatabase(t TB) string {
+func (c *Cluster) NewDatabase(t TB, options ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	name := fmt.Sprintf("test%d", c.databases.Add(1))
 	// STRATEGY wal_log (the default since 15) makes no checkpoint.
-	if err := c.Primary().ExecIn(ctx, "postgres", "CREATE DATABASE "+name+" OWNER "+App); err != nil {
+	if err := c.Primary().ExecIn(ctx, "postgres", "CREATE DATABASE "+name+" OWNER "+App+" "+strings.Join(options, " ")); err != nil {
 		t.Fatalf("%v", err)
 	}
 	t.Cleanup(func() {

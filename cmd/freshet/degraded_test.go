@@ -30,6 +30,9 @@ func TestWithoutLogicalWALThereIsNoCacheUntilThereIs(t *testing.T) {
 	if body := ready(); !strings.Contains(body, `"degraded"`) {
 		t.Error(body)
 	}
+	if out, _ := runCommand(t, exitFailure, "check", "--primary", c.Primary().URL(cluster.App)); !line(out, `degraded +wal_level +replica: there is no cache`) || !line(out, ` +ALTER SYSTEM SET wal_level = 'logical'`) {
+		t.Errorf("freshet check doesn't say it:\n%s", out)
+	}
 	for range 5 {
 		if got := one(t, conn, "SELECT v FROM k WHERE id = 1"); got != "1" || source(t, conn) == "l1" {
 			t.Errorf("%s from %s", got, source(t, conn))

@@ -27,7 +27,12 @@ type rowsLab struct {
 func newRowsLab(t testing.TB, setup string) *rowsLab {
 	t.Helper()
 	c := shared.Get(t)
-	l := &rowsLab{TB: t, c: c, db: c.NewDatabase(t), conns: map[string]*pgx.Conn{}}
+	return newRowsLabIn(t, c, c.NewDatabase(t), setup)
+}
+
+func newRowsLabIn(t testing.TB, c *cluster.Cluster, db, setup string) *rowsLab {
+	t.Helper()
+	l := &rowsLab{TB: t, c: c, db: db, conns: map[string]*pgx.Conn{}}
 	if err := c.Primary().ExecIn(t.Context(), l.db, setup); err != nil {
 		t.Fatal(err)
 	}

@@ -248,6 +248,41 @@ func TestALostSlotIsMadeAgain(t *testing.T) {
 	f.stamps("UPDATE a SET v = 8", []string{"a"}, nil)
 }
 
+// HAZARD 12: a permanent slot is dropped while it is in use. The one that is made instead begins later: what was committed in between is missing, and
+// what was cached before counts for nothing.
+func TestHazard12ASlotThatIsDroppedWhileItIsUsed(t *testing.T) {
+	const slot = "freshet_dropped_test"
+	f := newDatabase(t, servers.Get(t), tables("a", "b"))
+	f.start(Config{Slot: slot})
+	defer f.dropSlot(slot)
+	f.covers()
+	reader := f.connect(f.c.Primary())
+	f.applied()
+	old := f.probe(reader)
+	if !f.fresh(old, "a") {
+		t.Fatal("not fresh before anything has happened")
+	}
+	// Whoever has it active is ended as often as it takes to be first.
+	f.until("the slot is dropped", func() bool {
+		_, _ = f.conn.Exec(f.Context(), "SELECT pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots WHERE slot_name = '"+slot+"' AND active")
+		_, err := f.conn.Exec(f.Context(), "SELECT pg_drop_replication_slot('"+slot+"')")
+		return err == nil
+	})
+	f.exec("UPDATE a SET v = 7")
+	f.until("a fill from before can't be judged", func() bool {
+		_, err := f.table.Contains(old)
+		return errors.Is(err, consistency.ErrGap)
+	})
+	f.covers()
+	if _, err := f.table.Contains(old); !errors.Is(err, consistency.ErrGap) {
+		t.Errorf("a fill from before is judged: %v", err)
+	}
+	f.stamps("UPDATE a SET v = 8", []string{"a"}, []string{"b"})
+	if !f.fresh(f.probe(reader), "a") {
+		t.Error("nothing can be cached any more")
+	}
+}
+
 // Whatever is done to the publication by hand: what the feed can mend it does, of the rest it says what it is, and each recovers.
 func TestAPublicationChangedByHand(t *testing.T) {
 	f := newDatabase(t, servers.Get(t), tables("a", "b"))
