@@ -22,7 +22,7 @@ import (
 // byte. Each side has a database of its own that begins the same. Programs are made by rapid; `-rapid.checks` sets how many.
 func TestWhatAClientSeesIsWhatPostgresSays(t *testing.T) {
 	c := shared.Get(t)
-	in := startTestServer(t, c, func(cfg *ServeConfig) { cfg.MaxPreparedStatements = 2 })
+	in := startTestServer(t, c, func(cfg *ServeConfig) { cfg.MaxPreparedStatements, cfg.PoolWait = 2, time.Minute })
 	direct, through := c.NewDatabase(t), c.NewDatabase(t)
 	for _, db := range []string{direct, through} {
 		if err := c.Primary().ExecIn(context.Background(), db, "CREATE TABLE r(a int PRIMARY KEY, b text); CREATE TABLE s(a int, d date); ALTER TABLE s REPLICA IDENTITY FULL"); err != nil {
@@ -36,12 +36,13 @@ func TestWhatAClientSeesIsWhatPostgresSays(t *testing.T) {
 		}
 	}()
 	rapid.Check(t, func(rt *rapid.T) {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		a := dialWire(rt, ctx, c.Primary().Addr(), direct, c.Password())
 		defer a.conn.Close()
 		b := dialWire(rt, ctx, in.Addrs()[0], through, c.Password())
 		defer b.conn.Close()
+		a.patience, b.patience = 2*time.Minute, 2*time.Minute
 		reset := wire.AppendQuery(nil, "TRUNCATE r, s; INSERT INTO r SELECT i, 'row ' || i FROM generate_series(1, 20) i")
 		a.send(rt, reset)
 		b.send(rt, reset)

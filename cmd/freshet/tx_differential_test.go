@@ -18,7 +18,7 @@ import (
 // sees is what Postgres says.
 func TestTransactionsAreAsInPostgres(t *testing.T) {
 	c := shared.Get(t)
-	in := startTestServer(t, c, nil)
+	in := startTestServer(t, c, func(cfg *ServeConfig) { cfg.PoolWait = time.Minute }) // also for the primary to show what replicas have shown
 	direct, through := c.NewDatabase(t), c.NewDatabase(t)
 	for _, db := range []string{direct, through} {
 		if err := c.Primary().ExecIn(context.Background(), db, "CREATE TABLE r(a int PRIMARY KEY, b text); CREATE TABLE d(a int PRIMARY KEY, b int REFERENCES r DEFERRABLE INITIALLY DEFERRED)"); err != nil {
@@ -32,12 +32,13 @@ func TestTransactionsAreAsInPostgres(t *testing.T) {
 		}
 	}()
 	rapid.Check(t, func(rt *rapid.T) {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		a := dialWire(rt, ctx, c.Primary().Addr(), direct, c.Password())
 		defer a.conn.Close()
 		b := dialWire(rt, ctx, in.Addrs()[0], through, c.Password())
 		defer b.conn.Close()
+		a.patience, b.patience = 2*time.Minute, 2*time.Minute
 		setUp := wire.AppendQuery(nil, "ROLLBACK PREPARED 'gid_X'")
 		setUp = wire.AppendQuery(setUp, "TRUNCATE r, d; INSERT INTO r SELECT i, 'row ' || i FROM generate_series(1, 20) i")
 		// The names of prepared transactions are the whole cluster's.
