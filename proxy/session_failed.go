@@ -20,7 +20,7 @@ func (s *Session) refusedBind(c *backend.Conn, b wire.Bind, st *step) *wire.Erro
 		return wire.Errorf("08P01", "bind message has %d parameter formats but %d parameters", n, b.Params.Len())
 	}
 	failed := s.tx == wire.TxFailed
-	if n, ok := s.parameterCount(st.st, st.plan, failed); ok && n != b.Params.Len() {
+	if n, ok := s.parameterCount(st.st, st.plan); ok && n != b.Params.Len() {
 		return wire.Errorf("08P01", "bind message supplies %d parameters, but prepared statement %q requires %d", b.Params.Len(), string(b.Statement), n)
 	}
 	if failed && !preparedInFailed(st.plan) {
@@ -62,12 +62,12 @@ func (u *unit) isBroken(st *statement) bool { return u.broken != nil && u.broken
 
 var errAborted = wire.Errorf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 
-// parameterCount is how many parameters a statement has, where that is known. It is looked for in the text only if search says so.
-func (s *Session) parameterCount(st *statement, plan *router.Plan, search bool) (int, bool) {
+// parameterCount is how many parameters a statement has, where that is known.
+func (s *Session) parameterCount(st *statement, plan *router.Plan) (int, bool) {
 	if d := st.promise.Load(); d != nil {
 		return d.oids().Len(), true
 	}
-	if plan == nil || !search {
+	if plan == nil {
 		return 0, false
 	}
 	switch plan.Kind {
