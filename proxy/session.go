@@ -234,6 +234,7 @@ type unit struct {
 	leaves      bool   // it is answered outside of the transaction that is held back
 	began       bool   // what begins the transaction has been sent with it
 	executes    int    // Execute messages in it
+	readAgain   bool   // its messages have been, see Session.readAgain
 	unknown     bool   // … and one of a portal that nothing is known about
 	streaming   bool   // it is passed on as it comes
 	begun       bool   // something of it has been sent

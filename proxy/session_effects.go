@@ -57,7 +57,6 @@ func (s *Session) closeStatement(name string) {
 // discardAll follows DISCARD ALL: nothing of the session is left on the server connection.
 func (s *Session) discardAll() {
 	s.forgetStatements()
-	s.unnamed = nil
 	s.touch() // it doesn't run in a transaction block, so that this is the whole transaction
 	s.force(variables{s.set.undone(s.base), s.defaults})
 	s.txSettings.kept = s.variables()

@@ -126,7 +126,7 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 			st.again = s.lookup(m.Name) != nil
 			st.st = s.shared.Statements.intern(m.Query, oids, s.scope(), s.edition(), s.local.Lexer)
 		}
-		s.overlay = append(s.overlay, named{string(m.Name), st.st})
+		s.overlay = append(s.overlay, named{name: string(m.Name), st: st.st})
 	case wire.MsgBind:
 		m, err := wire.DecodeBind(body)
 		if err != nil {
@@ -154,6 +154,9 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 		}
 		st.st = s.portal(m.Portal)
 		st.limited = m.MaxRows != 0
+		if st.st != nil {
+			s.forgets(s.plan(st.st))
+		}
 	case wire.MsgClose:
 		m, err := wire.DecodeClose(body)
 		if err != nil {
@@ -162,7 +165,7 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 		st.object = m.Object
 		if m.Object == wire.ObjectStatement {
 			st.name = string(m.Name)
-			s.overlay = append(s.overlay, named{st.name, nil})
+			s.overlay = append(s.overlay, named{name: st.name})
 		}
 	case wire.MsgSync, wire.MsgFlush:
 	}
@@ -173,12 +176,46 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 type named struct {
 	name string
 	st   *statement
+	all  bool // none means anything any more
+}
+
+// forgets notes what names won't mean any more once a statement has been executed: the messages behind it in its unit are for when it has succeeded.
+func (s *Session) forgets(p *router.Plan) {
+	switch {
+	case p == nil:
+	case p.Unbinds, p.Kind == router.KindDeallocate && p.Name == "":
+		s.overlay = append(s.overlay, named{all: true})
+	case p.Kind == router.KindDeallocate:
+		s.overlay = append(s.overlay, named{name: p.Name})
+	}
+}
+
+// readAgain reads the unit's messages once more if, by the plans that are known now, a statement in it makes others unknown.
+func (s *Session) readAgain(msgs []byte) bool {
+	u := &s.unit
+	if u.readAgain {
+		return false
+	}
+	for i := range u.steps {
+		p := u.steps[i].plan
+		if p == nil || u.steps[i].typ != wire.MsgExecute || !p.Unbinds && p.Kind != router.KindDeallocate {
+			continue
+		}
+		u.readAgain = true
+		s.endOverlay()
+		u.steps = u.steps[:0]
+		return s.readSteps(msgs)
+	}
+	return false
 }
 
 // lookup finds what a client calls name, the messages of this unit included.
 func (s *Session) lookup(name []byte) *statement {
 	for i := len(s.overlay) - 1; i >= 0; i-- {
-		if s.overlay[i].name == string(name) {
+		if s.overlay[i].all && len(name) > 0 {
+			return nil
+		}
+		if s.overlay[i].name == string(name) && !s.overlay[i].all {
 			return s.overlay[i].st
 		}
 	}
@@ -186,7 +223,7 @@ func (s *Session) lookup(name []byte) *statement {
 		return s.unnamed
 	}
 	st := s.named[string(name)]
-	if st != nil && st.scope != s.scope() {
+	if st != nil && st.scope != s.scope() && !(s.conn != nil && s.conn.Prepared.Has(st.id)) { // else the server knows better than we what has become of it
 		// Prepared under other settings. Where it is to be prepared again it is under those in force, and is another statement.
 		again := s.shared.Statements.intern([]byte(st.text), st.oids, s.scope(), s.editionLike(st), s.local.Lexer)
 		again.promise.CompareAndSwap(nil, st.promise.Load())
@@ -273,6 +310,10 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 			s.askPlan(st)
 			return
 		}
+	}
+	if s.readAgain(msgs) {
+		s.extendedPlan(msgs, knownFor, known)
+		return
 	}
 	if s.conn == nil && s.answerTxSteps(msgs) {
 		return

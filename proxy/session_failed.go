@@ -31,15 +31,17 @@ func (s *Session) refusedBind(c *backend.Conn, b wire.Bind, st *step) *wire.Erro
 
 // refusedDescribe does so for the Describe of a statement; told is what is known to be the answer.
 func (s *Session) refusedDescribe(c *backend.Conn, st *step) (told []byte, err *wire.Error) {
-	if s.tx != wire.TxFailed || st.missing || s.hasPrepared(c, st.st) || preparedInFailed(st.plan) {
+	if st.missing || s.parsed(st.st) || s.hasPrepared(c, st.st) || s.unit.isBroken(st.st) {
 		return nil, nil
 	}
 	d := st.st.promise.Load()
 	switch {
-	case d != nil && d.hasRows():
-		return nil, errAborted
-	case d != nil:
+	case d != nil && !d.hasRows(): // Postgres doesn't look whether the statement still holds
 		return append(append([]byte(nil), d.params...), d.row...), nil
+	case s.tx != wire.TxFailed || preparedInFailed(st.plan):
+		return nil, nil
+	case d != nil:
+		return nil, errAborted
 	case st.plan != nil && (st.plan.Kind == router.KindSet || st.plan.Kind == router.KindReset || st.plan.Kind == router.KindEmpty || isTxControl(st.plan)):
 		return wire.AppendNoData(wire.AppendParameterDescription(nil)), nil
 	}

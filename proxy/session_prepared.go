@@ -5,6 +5,7 @@ import (
 
 	"github.com/freshet/freshet/proxy/backend"
 	"github.com/freshet/freshet/proxy/wire"
+	"github.com/freshet/freshet/router"
 )
 
 // hasPrepared says whether the server will know the statement when it gets to the messages that are queued next.
@@ -19,6 +20,8 @@ func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
 		case e.dropsUnnamed && st.name == "":
 			return false
 		case e.evicts == st.id && e.evicts != 0:
+			return false
+		case e.kind == exExecute && e.plan != nil && st.name != "" && (e.plan.Unbinds || e.plan.Kind == router.KindDeallocate && e.plan.Name == ""):
 			return false
 		}
 	}

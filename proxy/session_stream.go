@@ -34,7 +34,7 @@ func (s *Session) streamNext(p []byte) int {
 			return 0
 		}
 		if typ == wire.MsgQuery { // as Postgres does
-			s.overlay = append(s.overlay, named{"", nil})
+			s.overlay = append(s.overlay, named{})
 			s.portals = s.portals[:0]
 		}
 		s.bind("a Query inside of a pipeline")
