@@ -183,6 +183,8 @@ type Session struct {
 	unnamed *statement
 	overlay []named  // what names mean once the unit in hand has been executed
 	portals []portal // of this transaction
+	// portalsBefore are those before the unit in hand was read.
+	portalsBefore []portal
 
 	conn          *backend.Conn
 	node          *topology.Node

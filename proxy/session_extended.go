@@ -57,6 +57,7 @@ func (s *Session) extendedUnit(p []byte) int {
 	s.unit.hasSync = complete
 	s.unit.streaming = stream
 	s.unit.flush = flush && !stream
+	s.portalsBefore = append(s.portalsBefore[:0], s.portals...)
 	if !s.readSteps(p[:off]) {
 		return 0
 	}
@@ -203,6 +204,7 @@ func (s *Session) readAgain(msgs []byte) bool {
 		}
 		u.readAgain = true
 		s.endOverlay()
+		s.portals = append(s.portals[:0], s.portalsBefore...)
 		u.steps = u.steps[:0]
 		return s.readSteps(msgs)
 	}

@@ -15,16 +15,24 @@ func (s *Session) refusedBind(c *backend.Conn, b wire.Bind, st *step) *wire.Erro
 	if st.missing || s.hasPrepared(c, st.st) {
 		return nil
 	}
-	// As in Postgres (exec_bind_message), in this order.
-	if n := b.ParamFormats.Len(); n > 1 && n != b.Params.Len() {
-		return wire.Errorf("08P01", "bind message has %d parameter formats but %d parameters", n, b.Params.Len())
+	if n, ok := s.parameterCount(st.st, st.plan); ok {
+		if err := bindMismatch(b, n); err != nil {
+			return err
+		}
 	}
-	failed := s.tx == wire.TxFailed
-	if n, ok := s.parameterCount(st.st, st.plan); ok && n != b.Params.Len() {
-		return wire.Errorf("08P01", "bind message supplies %d parameters, but prepared statement %q requires %d", b.Params.Len(), string(b.Statement), n)
-	}
-	if failed && !preparedInFailed(st.plan) {
+	if s.stillFailed() && !preparedInFailed(st.plan) {
 		return errAborted
+	}
+	return nil
+}
+
+// bindMismatch is Postgres' error (exec_bind_message) of a Bind that doesn't suit a statement with n parameters.
+func bindMismatch(b wire.Bind, n int) *wire.Error {
+	if formats := b.ParamFormats.Len(); formats > 1 && formats != b.Params.Len() {
+		return wire.Errorf("08P01", "bind message has %d parameter formats but %d parameters", formats, b.Params.Len())
+	}
+	if n != b.Params.Len() {
+		return wire.Errorf("08P01", "bind message supplies %d parameters, but prepared statement %q requires %d", b.Params.Len(), string(b.Statement), n)
 	}
 	return nil
 }
@@ -38,7 +46,7 @@ func (s *Session) refusedDescribe(c *backend.Conn, st *step) (told []byte, err *
 	switch {
 	case d != nil && !d.hasRows(): // Postgres doesn't look whether the statement still holds
 		return append(append([]byte(nil), d.params...), d.row...), nil
-	case s.tx != wire.TxFailed || preparedInFailed(st.plan):
+	case !s.stillFailed() || preparedInFailed(st.plan):
 		return nil, nil
 	case d != nil:
 		return nil, errAborted
@@ -63,6 +71,28 @@ func (s *Session) describeAgain(c *backend.Conn, st *step) bool {
 func (u *unit) isBroken(st *statement) bool { return u.broken != nil && u.broken == st }
 
 var errAborted = wire.Errorf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+
+// stillFailed says whether the transaction has failed, and will still be there when the server gets to the step in hand.
+func (s *Session) stillFailed() bool {
+	u := &s.unit
+	if s.tx != wire.TxFailed {
+		return false
+	}
+	if u.streaming {
+		for _, e := range u.effects {
+			if preparedInFailed(e.plan) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range u.steps[:min(s.stepNow, len(u.steps))] {
+		if st := &u.steps[i]; st.typ == wire.MsgExecute && preparedInFailed(st.plan) {
+			return false
+		}
+	}
+	return true
+}
 
 // parameterCount is how many parameters a statement has, where that is known.
 func (s *Session) parameterCount(st *statement, plan *router.Plan) (int, bool) {

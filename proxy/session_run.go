@@ -453,7 +453,15 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = s.poison(out)
 			s.expect(expect{kind: exParse, replace: noSuchStatement(b.Statement)})
 		case local != nil:
-			s.expect(expect{kind: exLocal, local: bindComplete})
+			switch err := bindMismatch(b, len(st.st.params)); {
+			case err == nil:
+				s.expect(expect{kind: exLocal, local: bindComplete})
+			case c == nil:
+				s.expect(expect{kind: exLocal, replace: err})
+			default:
+				out = s.poison(out)
+				s.expect(expect{kind: exParse, replace: err})
+			}
 		default:
 			err := s.refusedBind(c, b, st)
 			if err == nil && s.unit.isBroken(st.st) {

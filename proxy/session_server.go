@@ -425,6 +425,9 @@ func (s *Session) sendLocals() {
 			s.pop()
 			s.ready()
 			continue
+		case e.replace != nil:
+			s.localError(e.replace)
+			continue
 		case e.execute != nil:
 			out, err := s.answerLocal(nil, e.execute, false)
 			s.toClient(out)
