@@ -32,18 +32,15 @@ func TestPoolModeSessionAfterAlterRoleSet(t *testing.T) {
 		one(t, early, date)
 		one(t, first, date)
 	}
-	admin := in.connect(t, c, db, "")
+	admin := in.connect(t, c, db, simpleProtocol)
+	own := url + "&freshet.route=primary&freshet.cache=off"
 	for _, style := range []string{"German", "SQL"} {
-		do(t, admin, "ALTER ROLE changing SET DateStyle = '"+style+"'")
-		do(t, admin, "ALTER ROLE changing SET work_mem = '"+map[string]string{"German": "7MB", "SQL": "9MB"}[style]+"'")
+		before := in.databases.Get(db).Defaults()
+		do(t, admin, "ALTER ROLE changing SET DateStyle = '"+style+"'; ALTER ROLE changing SET work_mem = '"+map[string]string{"German": "7MB", "SQL": "9MB"}[style]+"'")
 		want := map[string]string{"German": "01.02.2020 7MB", "SQL": "02/01/2020 9MB"}[style]
-		eventually(t, "a new client has the new defaults", func() bool {
-			late := connectTo(t, url)
-			defer late.Close(context.Background())
-			return one(t, late, date) == want
-		})
+		eventually(t, "the change is known", func() bool { return in.databases.Get(db).Defaults() > before })
 		for range 3 {
-			late := connectTo(t, url)
+			late := connectTo(t, own)
 			for range 3 { // from wherever
 				if got := one(t, late, date); got != want {
 					t.Fatalf("after %s a new client gets %s", style, got)
@@ -66,7 +63,7 @@ func TestPoolModeSessionAfterAlterRoleSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 4 {
-		late := connectTo(t, url)
+		late := connectTo(t, own)
 		if got := one(t, late, date); got != "02/01/2020 9MB" {
 			t.Fatalf("a new client gets %s", got)
 		}

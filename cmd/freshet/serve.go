@@ -171,7 +171,7 @@ func startServerOn(given *sockets, cfg ServeConfig, log *slog.Logger) (_ *instan
 		i.wg.Add(1)
 		go func() {
 			defer i.wg.Done()
-			if err := i.http.Serve(httpListener); err != nil {
+			if err := i.http.Serve(httpListener); err != nil && !i.draining.Load() {
 				log.Error("metrics and health aren't served any more", "error", err)
 			}
 		}()
@@ -285,12 +285,10 @@ func (i *instance) Done() <-chan error { return i.done }
 // Leave stops listening, since another process does, and waits for clients to go by themselves, as long as patience and ctx last. Shutdown ends it.
 func (i *instance) Leave(ctx context.Context, patience time.Duration) {
 	i.draining.Store(true)
-	var both sync.WaitGroup
-	if i.http != nil {
-		both.Go(func() { i.http.Shutdown(ctx) })
+	if i.httpListener != nil {
+		i.httpListener.Close() // no more than that: http.Server.Shutdown closes connections whose request hasn't come yet
 	}
 	i.server.Leave(ctx, patience)
-	both.Wait()
 }
 
 // Shutdown stops the proxy; transactions may finish as long as ctx lasts. It may be called twice.
