@@ -245,8 +245,9 @@ func (s *Session) giveUpWaiting(err *wire.Error) {
 // A server whose commit waits for a synchronous standby and is cancelled doesn't take it back: it warns, and goes on as if all were well. The client is
 // told by an error, since it didn't ask for that.
 
-// warned looks at a warning for that.
+// warned looks at a warning for that, and for what it says of settings.
 func (s *Session) warned(msg []byte) {
+	s.removed(wire.Body(msg))
 	u := &s.unit
 	if !u.expired || !u.writes {
 		return

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/binary"
+	"slices"
 	"sort"
 	"strings"
 
@@ -108,6 +109,15 @@ func (s *settings) reset(name string, base *settings) *settings {
 		}
 	}
 	return newSettings(list)
+}
+
+// without returns s as if the setting had never been made.
+func (s *settings) without(name string) *settings {
+	if s.get(name) == nil {
+		return s
+	}
+	list := slices.Clone(s.list)
+	return newSettings(slices.DeleteFunc(list, func(t trackedSetting) bool { return t.name == name }))
 }
 
 // resetAll returns what RESET ALL makes of s. It leaves the role as it is.
