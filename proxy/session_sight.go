@@ -88,7 +88,7 @@ func (s *Session) seenAll() {
 // The questions after a query are those of the probes, and where the primary is.
 const (
 	afterPrimary     = probeName + "_position"
-	afterPrimarySQL  = consistency.PositionSQL
+	afterPrimarySQL  = consistency.PositionPartsSQL
 	afterPrimaryID   = probeIDs + 2
 	probeReplicaID   = probeIDs + 1
 	probeReplicaName = probeName + "_replica"
@@ -128,6 +128,11 @@ func (s *Session) takeAfter(row []byte) {
 		return
 	}
 	g := &s.unit.sight
+	if !g.replica {
+		segment, _ := values.Next()
+		block, _ := values.Next()
+		lsn = consistency.PositionOf(lsn, segment, block)
+	}
 	g.until = lsn
 	g.source.AdvanceIn(g.epoch, g.sent, lsn)
 }

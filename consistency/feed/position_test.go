@@ -8,12 +8,29 @@ import (
 	"github.com/freshet/freshet/consistency"
 )
 
-// position asks what the position clock asks.
+// position asks what the position clock asks, in both of its forms, which have to agree.
 func (f *fixture) position() consistency.LSN {
 	f.Helper()
-	lsn, err := consistency.ParseLSN(f.value(consistency.PositionSQL))
-	f.must(err)
-	return lsn
+	whole := func() consistency.LSN {
+		lsn, err := consistency.ParseLSN(f.value(consistency.PositionSQL))
+		f.must(err)
+		return lsn
+	}
+	for {
+		before := whole()
+		var insert, segment, block string
+		f.must(f.conn.QueryRow(f.Context(), consistency.PositionPartsSQL).Scan(&insert, &segment, &block))
+		after := whole()
+		if before != after {
+			continue // something was written
+		}
+		lsn, err := consistency.ParseLSN(insert)
+		f.must(err)
+		if got := consistency.PositionOf(lsn, []byte(segment), []byte(block)); got != before {
+			f.Fatalf("the position is %s; of its parts %s, %s and %s: %s", before, insert, segment, block, got)
+		}
+		return before
+	}
 }
 
 func (f *fixture) insertLSN() consistency.LSN {

@@ -62,7 +62,7 @@ func (t *Topology) Ask(ctx context.Context) (consistency.LSN, error) {
 			return 0, ErrNoPrimary
 		}
 		fresh, err := t.ask.reach(ctx, n, func(l *link, limit time.Duration) error {
-			return l.prepare(ctx, positionName, consistency.PositionSQL, limit)
+			return l.prepare(ctx, positionName, consistency.PositionPartsSQL, limit)
 		})
 		if err != nil {
 			n.Failed(err)

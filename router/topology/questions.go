@@ -154,7 +154,12 @@ func (l *link) position(ctx context.Context, limit time.Duration) (lsn consisten
 	rows := 0
 	err = l.ask(ctx, positionName, limit, func(v [][]byte) (err error) {
 		rows++
-		lsn, err = consistency.ParseLSN(text(v, 0))
+		if len(v) != 3 {
+			return fmt.Errorf("topology: %d columns for 3", len(v))
+		}
+		if lsn, err = consistency.ParseLSN(text(v, 0)); err == nil {
+			lsn = consistency.PositionOf(lsn, v[1], v[2])
+		}
 		return err
 	})
 	if err == nil && rows != 1 {
