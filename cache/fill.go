@@ -150,6 +150,10 @@ func (f *Fill) begin(fills *Fills, t *consistency.Table, key []byte, deps []cons
 // the server said and hands it to Store.
 func (f *Fill) Probe() consistency.Probe { return f.probe }
 
+// Reached is a position up to which the table had applied everything by
+// Began, the number that Probe gives; 0: none is known.
+func (f *Fill) Reached() consistency.LSN { return f.reached }
+
 // Begun is what the answer depends on, and what the table had applied when the
 // fill was begun: for Flight.Began. The cells are the caller's to keep.
 func (f *Fill) Begun() ([]*consistency.Cell, consistency.Seq) {

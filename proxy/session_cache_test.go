@@ -86,3 +86,54 @@ func TestAnswerIsGivenOnceTheFeedHasReachedIt(t *testing.T) {
 	apply(consistency.Commit{XID: 15, Catalog: true})
 	try(false) // it is stale
 }
+
+// A fill asks its server what it contains only where that isn't known already; and what is taken for known, the fence judges as it would
+// judge what the server had said.
+func TestFillAsksOnlyWhatIsNotKnown(t *testing.T) {
+	m := newSimulation(t)
+	s, table := m.s, m.s.db.Table
+	table.Start(consistency.Start{From: 0x1000, NextXID: 10, Timeline: 1})
+	table.Cover(0x1000, 1)
+	table.SetServing(true)
+	s.node, s.conn, s.fill = m.node, backend.NewConn(nil, nil), new(cache.Fill)
+	begin := func() bool {
+		t.Helper()
+		if err := s.fill.Begin(s.shared.Fills, table, []byte("key"), []consistency.Dependency{{Relations: []uint32{1}}}); err != nil {
+			t.Fatal(err)
+		}
+		s.unit.probe = s.fill.Probe()
+		return s.knownToContain()
+	}
+	contains := func(want consistency.Seq) {
+		t.Helper()
+		if got, err := table.Contains(s.unit.probe); err != nil || got != want {
+			t.Errorf("contains up to %d: %v, want %d", got, err, want)
+		}
+	}
+	if begin() {
+		t.Error("nobody knows what was visible when the feed began")
+	}
+	table.ObserveSnapshot(consistency.Snapshot{Xmin: 20, Xmax: 20})
+	if !begin() {
+		t.Error("all was visible")
+	}
+	contains(table.Applied())
+	before := table.Applied()
+	table.Apply(consistency.Commit{XID: 20, End: 0x1100, Relations: []uint32{1}})
+	contains(before) // what came since its begin isn't in it, as far as is known
+	if begin() {
+		t.Error("a commit that may not be visible yet")
+	}
+	table.ObserveSnapshot(consistency.Snapshot{Xmin: 20, Xmax: 22, Xip: []uint64{20}})
+	if begin() {
+		t.Error("a commit that isn't visible yet")
+	}
+	table.ObserveSnapshot(consistency.Snapshot{Xmin: 21, Xmax: 22})
+	if !begin() {
+		t.Error("it is visible now")
+	}
+	contains(table.Applied())
+	table.CatalogChanged(0)
+	contains(before + 1)
+	s.fill.Abandon()
+}

@@ -312,7 +312,7 @@ func (s *Session) send() {
 		s.beginFill()
 	}
 	s.lookAt()
-	if u.filling {
+	if u.filling && !u.probed {
 		s.queueProbe()
 	}
 	if s.held.on && !u.leaves {

@@ -7,14 +7,12 @@
 package hits
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
-	"net/http"
 	"runtime"
 	"sort"
 	"strconv"
@@ -331,51 +329,22 @@ type metrics struct {
 	misses       map[string]float64
 }
 
-func (m *meter) metrics(ctx context.Context) (out metrics, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.web, nil)
+func (m *meter) metrics(ctx context.Context) (metrics, error) {
+	all, err := rig.Scrape(ctx, m.web)
 	if err != nil {
-		return out, err
+		return metrics{}, err
 	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return out, err
+	out := metrics{
+		at: time.Now(), misses: map[string]float64{},
+		hits: all[`freshet_cache_hits_total{tier="l1"}`], shared: all["freshet_flight_shared_total"],
+		waits: all["freshet_catch_up_waits_total"], vain: all["freshet_catch_up_waits_in_vain_total"],
 	}
-	defer answer.Body.Close()
-	out.at, out.misses = time.Now(), map[string]float64{}
-	lines := bufio.NewScanner(answer.Body)
-	for lines.Scan() {
-		series, text, ok := cutLast(lines.Text())
-		if !ok || strings.HasPrefix(series, "#") {
-			continue
-		}
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			continue
-		}
-		switch {
-		case series == `freshet_cache_hits_total{tier="l1"}`:
-			out.hits = v
-		case series == "freshet_flight_shared_total":
-			out.shared = v
-		case series == "freshet_catch_up_waits_total":
-			out.waits = v
-		case series == "freshet_catch_up_waits_in_vain_total":
-			out.vain = v
-		case strings.HasPrefix(series, `freshet_cache_misses_total{reason="`):
-			reason := strings.TrimSuffix(strings.TrimPrefix(series, `freshet_cache_misses_total{reason="`), `"}`)
-			out.misses[reason] = v
+	for series, v := range all {
+		if reason, ok := strings.CutPrefix(series, `freshet_cache_misses_total{reason="`); ok {
+			out.misses[strings.TrimSuffix(reason, `"}`)] = v
 		}
 	}
-	return out, lines.Err()
-}
-
-// cutLast cuts a line of metrics into series and value; a label may have spaces in it.
-func cutLast(line string) (series, value string, ok bool) {
-	i := strings.LastIndexByte(line, ' ')
-	if i < 0 {
-		return "", "", false
-	}
-	return line[:i], line[i+1:], true
+	return out, nil
 }
 
 // popularity draws keys by Zipf's law with any exponent (math/rand has it only for those above 1). Which keys are popular has nothing to do

@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"github.com/freshet/freshet/bench/check"
+	"github.com/freshet/freshet/bench/feedlag"
 	"github.com/freshet/freshet/bench/hits"
 )
 
 type benchCommand struct {
 	Hits        hitsCommand        `cmd:"" help:"How much is read from the cache while the same rows are written: with cells for rows, and for tables only."`
 	Shapes      shapesCommand      `cmd:"" help:"Compare answers through Freshet with Postgres' own, for statements, schemas and writes made at random, and count what is cached."`
+	Feed        feedCommand        `cmd:"" help:"How long after its acknowledgement a commit has its effect on cached answers, while many others write past Freshet."`
 	Consistency consistencyCommand `cmd:"" help:"Try to catch Freshet lying: clients write and read through it and past it, while servers lag, stall, fail."`
 }
 
@@ -47,6 +49,34 @@ type hitsCommand struct {
 	Level     string        `default:"session" enum:"eventual,session,strong" placeholder:"LEVEL" help:"eventual, session or strong. Default: ${default}."`
 	RowsOnly  bool          `help:"Only with cells for rows."`
 	L1Size    string        `name:"l1-size" default:"1GiB" placeholder:"SIZE" help:"As in serve. Default: ${default}."`
+}
+
+type feedCommand struct {
+	Rate    int           `default:"5000" placeholder:"N" help:"Transactions a second that are written past Freshet; 0: as many as go. Default: ${default}."`
+	Clients int           `default:"8" placeholder:"N" help:"Clients that write them. Default: ${default}."`
+	Flushed bool          `help:"They wait for their commits to be flushed. Without: synchronous_commit=off, since one machine may not flush so many."`
+	For     time.Duration `default:"10s" placeholder:"TIME" help:"How long is measured. Default: ${default}."`
+}
+
+// Run measures and prints.
+func (c *feedCommand) Run(env *environment) error {
+	v := validation{}
+	v.atLeast("clients", c.Clients, 1)
+	v.atLeast("rate", c.Rate, 0)
+	if c.For < time.Second {
+		v.add("--for: %v is too little: at least 1s", c.For)
+	}
+	if err := errors.Join(v.wrong...); err != nil {
+		return usageError{err}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	_, err = feedlag.Run(ctx, feedlag.Config{Freshet: self, Rate: c.Rate, Clients: c.Clients, Flushed: c.Flushed, For: c.For, Out: env.stdout})
+	return err
 }
 
 // Run measures and prints.
