@@ -12,7 +12,7 @@ import (
 )
 
 // contenderKeys, in the order of their turns. The last one is the proxy of the one before it.
-var contenderKeys = []string{"direct", "pgbouncer", "floor", "freshet", "freshet-off", "freshet-primary"}
+var contenderKeys = []string{"direct", "pgbouncer", "floor", "freshet", "freshet-misses", "freshet-off", "freshet-primary"}
 
 // starters start contenders that take part.
 var starters = map[string]func(*lab, context.Context) (*contender, error){
@@ -20,6 +20,7 @@ var starters = map[string]func(*lab, context.Context) (*contender, error){
 	"pgbouncer":       (*lab).startPgBouncer,
 	"floor":           (*lab).startFloor,
 	"freshet":         (*lab).startFreshet,
+	"freshet-misses":  (*lab).startFreshetMisses,
 	"freshet-off":     (*lab).startFreshetOff,
 	"freshet-primary": (*lab).startFreshetPrimary,
 }

@@ -12,11 +12,20 @@ import (
 )
 
 func (l *lab) startFreshet(ctx context.Context) (*contender, error) {
-	c, err := l.serve(ctx, "freshet")
+	return l.startCaching(ctx, "freshet", "Freshet, cached", "cache on, primary and two replicas")
+}
+
+// startFreshetMisses starts one that caches every answer, and has room for so few of them that it has none of those that are asked for.
+func (l *lab) startFreshetMisses(ctx context.Context) (*contender, error) {
+	return l.startCaching(ctx, "freshet-misses", "Freshet, missing", "cache on, but of 1 MiB, so that every read misses and is a fill", "--l1-size", "1MiB", "--cache-max-entry", "64KiB")
+}
+
+func (l *lab) startCaching(ctx context.Context, key, label, setup string, flags ...string) (*contender, error) {
+	c, err := l.serve(ctx, key, flags...)
 	if err != nil {
 		return nil, err
 	}
-	c.label, c.setup = "Freshet, cached", "cache on, primary and two replicas"
+	c.label, c.setup = label, setup
 	e, _ := c.target("simple")
 	p := l.processes[len(l.processes)-1]
 	if err := p.wait(ctx, 30*time.Second, e.servesFromCache); err != nil {

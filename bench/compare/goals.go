@@ -6,6 +6,7 @@ import "fmt"
 const (
 	goalCached   = 0.7  // of the floor's throughput, when answers come from the cache
 	goalUncached = 0.9  // of PgBouncer's throughput, without a cache
+	goalMisses   = 0.85 // of the throughput without a cache, when every read misses and is a fill
 	goalAlloc    = 0.05 // heap allocations per cached query that still count as none: one in twenty can't be the query's own
 	// maxIdle is how many allocations per query the process may make for other reasons, for the difference to mean something.
 	maxIdle = 0.5
@@ -59,6 +60,8 @@ func (r *Result) judge() []Goal {
 		g := Goal{Text: "uncached: at least 0.9 of PgBouncer's throughput", Mode: mode, Want: goalUncached}
 		goals = append(goals, g.compare(w, "freshet-off", "pgbouncer", false))
 	}
+	misses := Goal{Text: "a miss that fills: at least 0.85 of the throughput without a cache", Mode: "extended", Want: goalMisses}
+	goals = append(goals, misses.compare(r.workload(missesKey), "freshet-misses", "freshet-off", false))
 	for _, mode := range modes {
 		g := Goal{Text: "no allocation per cached query", Mode: mode, Want: goalAlloc, AtMost: true, Verdict: notMeasured}
 		for _, a := range r.Allocations {

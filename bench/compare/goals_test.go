@@ -54,6 +54,23 @@ func TestGoals(t *testing.T) {
 	}
 }
 
+// What a fill costs is judged by the workload that misses, and by the one that does nothing else.
+func TestGoalOfMisses(t *testing.T) {
+	for _, c := range []struct {
+		misses  float64
+		verdict string
+	}{{85, met}, {84, missed}} {
+		r := sample("extended", map[string]float64{"freshet": 10, "freshet-misses": c.misses, "freshet-off": 100})
+		if g := goalOf(t, r, "a miss", "extended"); g.Verdict != notMeasured {
+			t.Errorf("judged by another workload: %s", g.Verdict)
+		}
+		r.Workloads[0].Key = missesKey
+		if g := goalOf(t, r, "a miss", "extended"); g.Verdict != c.verdict {
+			t.Errorf("%.0f of 100: %s", c.misses, g.Verdict)
+		}
+	}
+}
+
 func TestAMissedGoalSaysByHowMuch(t *testing.T) {
 	r := sample("simple", map[string]float64{"floor": 100, "freshet": 35})
 	r.Goals = r.judge()
