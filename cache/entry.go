@@ -30,6 +30,9 @@ type Entry struct {
 	// Deps are the cells of everything the answer depends on, the global
 	// cell first.
 	Deps []*consistency.Cell
+	// Whole says which of the first 64 Deps stand for all rows of a relation, or for changes of which the rows aren't known: bit i for
+	// Deps[i].
+	Whole uint64
 	// Shown is when the answer was stored, if a replica gave it; 0: it is the primary's.
 	Shown int64
 	// Epoch is the table's epoch in which Seq was worked out.
@@ -73,6 +76,34 @@ func (e *Entry) Fresh() bool {
 // stamped its cells, when the position moves. It takes no lock.
 func (e *Entry) Reached(t *consistency.Table) bool {
 	return e.Seq >= t.Applied() || t.Position() >= e.Until
+}
+
+// Staleness is why an entry isn't fresh.
+type Staleness uint8
+
+// Kinds of staleness, the more general first.
+const (
+	NotStale     Staleness = iota
+	StaleCatalog           // something has changed that concerns all entries: the catalog, a gap in the feed, FLUSH CACHE
+	StaleTable             // a table was written, and the entry depends on all of it, or which rows were written isn't known
+	StaleRows              // rows were written that the entry depends on
+)
+
+// Why says why the entry isn't fresh, for people: it may have changed since Fresh was asked.
+func (e *Entry) Why() Staleness {
+	why := NotStale
+	for i, c := range e.Deps {
+		switch {
+		case c.Seq() <= e.Seq:
+		case i == 0:
+			return StaleCatalog
+		case i >= 64 || e.Whole&(1<<i) != 0:
+			return StaleTable
+		default:
+			why = StaleRows
+		}
+	}
+	return why
 }
 
 // newer says whether an entry is to be kept rather than replaced by another one of the same key.

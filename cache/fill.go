@@ -65,6 +65,7 @@ type Fill struct {
 	fills   *Fills
 	table   *consistency.Table
 	deps    []*consistency.Cell // global first
+	whole   uint64              // Entry.Whole
 	rels    []*consistency.Relation
 	probe   consistency.Probe
 	reached consistency.LSN // the table's position, at Begin or before
@@ -115,7 +116,7 @@ func (f *Fill) begin(fills *Fills, t *consistency.Table, key []byte, deps []cons
 	}
 	// Before the probe: a cell that is made here begins at 0, and must count
 	// every commit that the probe might not contain.
-	f.deps, f.rels = append(f.deps[:0], t.Global()), f.rels[:0]
+	f.deps, f.rels, f.whole = append(f.deps[:0], t.Global()), f.rels[:0], 0
 	for _, d := range deps {
 		for _, oid := range d.Relations {
 			r := t.Relation(oid)
@@ -127,7 +128,15 @@ func (f *Fill) begin(fills *Fills, t *consistency.Table, key []byte, deps []cons
 			}
 			f.rels = append(f.rels, r)
 		}
+		first := len(f.deps)
 		f.deps = t.Cells(f.deps, d)
+		last := first + 1 // of the cells of rows the first stands for all
+		if d.Set == nil || len(d.Relations) > 0 && f.deps[first] == &t.Relation(d.Relations[0]).Cell {
+			last = len(f.deps)
+		}
+		for i := first; i < min(last, 64); i++ {
+			f.whole |= 1 << i
+		}
 	}
 	// Position before Applied, which Begin reads: the feed publishes them in
 	// the other order, so that whatever ended at or before `reached` is among
@@ -250,6 +259,7 @@ func (f *Fill) Store(p consistency.Probe, until consistency.LSN) error {
 	e := &Entry{
 		Seq:      seq,
 		Deps:     append([]*consistency.Cell(nil), f.deps...),
+		Whole:    f.whole,
 		Epoch:    p.Epoch,
 		FilledAt: consistency.Now(),
 		AsOf:     p.AsOf,

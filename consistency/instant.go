@@ -12,3 +12,8 @@ var started = time.Now()
 func Now() int64 {
 	return started.UnixNano() + int64(time.Since(started))
 }
+
+// InstantOf is what Now was at t, a time of this process that has a reading of the monotonic clock.
+func InstantOf(t time.Time) int64 {
+	return started.UnixNano() + int64(t.Sub(started))
+}

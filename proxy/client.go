@@ -192,8 +192,11 @@ func (c *client) Drained(*shard.Conn) {
 
 func (c *client) Now() int64 { return consistency.Now() }
 
+func (c *client) Turn() int64 { return c.srv.epochs[c.shard] + c.loop.Mono() }
+
 func (c *client) ToClient(p []byte) {
 	if c.conn != nil {
+		c.session.totals.sent += uint64(len(p))
 		c.conn.Write(p)
 	}
 }

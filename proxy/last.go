@@ -25,6 +25,7 @@ const (
 	sourceReplica
 	sourcePrimary
 	sourceFreshet // made by Freshet itself
+	sourceKinds
 )
 
 // reason is why an answer came from there.

@@ -49,6 +49,7 @@ type Server struct {
 	log     *slog.Logger
 	loops   []*shard.Loop
 	locals  []*ShardLocal
+	epochs  []int64 // of the loops: when each was made (consistency.Now)
 	planner *planners
 	targets map[*topology.Node]backend.Target
 
@@ -113,6 +114,7 @@ func NewServer(cfg Config) (*Server, error) {
 		}
 		s.loops = append(s.loops, l)
 		s.locals = append(s.locals, NewShardLocal())
+		s.epochs = append(s.epochs, consistency.InstantOf(l.Base()))
 	}
 	for i, l := range s.loops {
 		s.loopsDone.Add(1)
@@ -431,6 +433,8 @@ type Stats struct {
 	MaxConns int
 	Shards   []*Counters
 	Pools    []PoolStats
+	Misses   map[string]uint64 // of the cache, by reason
+	Seconds  []admin.Histogram // of queries, by source
 }
 
 // PoolStats is a pool's picture with its name.
@@ -444,10 +448,16 @@ func (s *Server) Elastic() int64 { return s.cfg.Shared.elastic.Load() }
 
 // Stats returns a momentary picture. Safe for concurrent use.
 func (s *Server) Stats() Stats {
-	st := Stats{Clients: s.clients.Load(), MaxConns: int(s.maxClients.Load())}
+	st := Stats{Clients: s.clients.Load(), MaxConns: int(s.maxClients.Load()), Misses: map[string]uint64{}}
 	for _, l := range s.locals {
 		st.Shards = append(st.Shards, &l.Counters)
+		for why, name := range missNames {
+			if name != "" {
+				st.Misses[name] += l.Counters.Misses[why].Load()
+			}
+		}
 	}
+	st.Seconds = s.seconds()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, p := range s.mu.pools {

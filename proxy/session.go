@@ -15,8 +15,10 @@ import (
 // Env is what a session asks of whoever runs it. Its methods are called on the session's shard, never
 // block, and answer through the session's events.
 type Env interface {
-	// Now is the time of this turn, in unix nanoseconds.
+	// Now is the present instant (consistency.Now). Turn is the instant at which the shard last woke up, by the same clock: it costs next to
+	// nothing.
 	Now() int64
+	Turn() int64
 	// ToClient queues bytes for the client; it copies p.
 	ToClient(p []byte)
 	// ClientBuffered says how many bytes the client hasn't taken yet.
@@ -221,7 +223,9 @@ type Session struct {
 	restFor   int64 // how long that was last, less what has gone well since
 	settling  int   // reads that are still to ask how far their server is, see settleSoon
 
-	last lastAnswer
+	last    lastAnswer
+	totals  *totals // of its database, on its shard
+	txBegan int64   // when the transaction began that the client is in; 0: it isn't in one
 }
 
 // unit is the work in hand.
@@ -301,6 +305,14 @@ type unit struct {
 	joins      int
 	open       bool // the gate was open when it joined
 	alone      bool // no more flights for this one
+
+	start   int64 // when its bytes had come
+	looked  int64 // when it was looked for in the cache
+	fp      router.Fingerprint
+	tallies []*tally // of what it executes
+	counted bool
+	miss    missReason // why the cache doesn't answer it
+	bytes   int        // sent to the client
 }
 
 // portal remembers which statement a portal of the running transaction belongs to.
@@ -367,6 +379,7 @@ func NewSession(env Env, shared *Shared, local *ShardLocal, db *Database, user s
 	s := &Session{env: env, shared: shared, local: local, db: db, user: user, tx: wire.TxIdle, serverTx: wire.TxIdle}
 	s.seqHabit = db.sequenceHabit(user)
 	s.cons = shared.NewConsistency()
+	s.totals = local.totalsOf(db)
 	s.defaults = shared.Defaults
 	s.reported, s.told = reported, reported
 	if snap := db.Catalog(); snap != nil {
@@ -423,6 +436,7 @@ func (s *Session) ClientData(p []byte) {
 	if s.phase == phaseEnded || s.phase == phaseOrphan {
 		return
 	}
+	s.totals.received += uint64(len(p))
 	if len(s.in) > 0 {
 		s.in = append(s.in, p...)
 		s.pump()
@@ -625,14 +639,15 @@ func (s *Session) begin() {
 		s.ghost.st = nil
 	}
 	u := &s.unit
-	buf, steps, effects, key, number := u.buf, u.steps, u.effects, u.key, u.number
+	buf, steps, effects, key, tallies, number := u.buf, u.steps, u.effects, u.key, u.tallies, u.number
 	if cap(buf) > 64<<10 {
 		buf = nil
 	}
 	if cap(steps) > 64 {
 		steps = nil
 	}
-	*u = unit{buf: buf[:0], steps: steps[:0], effects: effects[:0], key: key[:0], number: number + 1, settings: s.set}
+	*u = unit{buf: buf[:0], steps: steps[:0], effects: effects[:0], key: key[:0], tallies: tallies[:0], number: number + 1, settings: s.set,
+		start: s.env.Turn()}
 	s.cancelled = false
 	s.limitAnew = true
 	if s.home != nil && s.bound == "" && !s.home.Current() {
@@ -653,6 +668,7 @@ func (s *Session) ready() {
 	if s.tx == wire.TxIdle {
 		s.settingsEnd(!s.unit.failed)
 	}
+	s.countTx(s.unit.looked)
 	s.local.scratch = wire.AppendReadyForQuery(s.local.scratch[:0], s.tx)
 	s.env.ToClient(s.local.scratch)
 	s.phase = phaseIdle
@@ -677,6 +693,7 @@ func (s *Session) failWith(msg []byte) {
 	s.endFlight()
 	s.occupy(false)
 	s.last = lastAnswer{source: sourceNone, reason: reasonError}
+	s.count(sourceNone, s.env.Turn())
 	s.env.ToClient(msg)
 	s.failTx()
 	if s.unit.simple || s.unit.hasSync {

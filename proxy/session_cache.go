@@ -21,19 +21,19 @@ func (s *Session) mayCache(plan *router.Plan, clockWord bool) bool {
 	case !plan.Cacheable && ttl == 0:
 		u.reason, u.detail = reasonNotCacheable, plan.Reason
 	case s.shared.CacheOff:
-		u.reason = reasonCacheOff
+		u.reason, u.miss = reasonCacheOff, missOff
 	case s.tx != wire.TxIdle && !u.leaves:
-		u.reason = reasonTransaction
+		u.reason, u.miss = reasonTransaction, missTransaction
 	case !s.txDefaults.plain():
-		u.reason, u.detail = reasonNotCacheable, "the isolation level is SERIALIZABLE"
+		u.reason, u.detail, u.miss = reasonNotCacheable, "the isolation level is SERIALIZABLE", missTransaction
 	case s.bound != "":
-		u.reason, u.detail = reasonBound, s.bound
+		u.reason, u.detail, u.miss = reasonBound, s.bound, missBound
 	case u.hint.Cache == router.CacheOff || (s.opts.cacheOff && u.hint.Cache == router.CacheUnset):
-		u.reason = reasonCacheOff
+		u.reason, u.miss = reasonCacheOff, missOff
 	case s.route() != router.RouteAuto:
-		u.reason = reasonRoute
+		u.reason, u.miss = reasonRoute, missRoute
 	case clockWord && ttl == 0:
-		u.reason, u.detail = reasonNotCacheable, clockWordReason
+		u.reason, u.detail, u.miss = reasonNotCacheable, clockWordReason, missClock
 	default:
 		if ttl > 0 {
 			s.chooseForATime(plan, clockWord, ttl)
@@ -108,11 +108,11 @@ func (s *Session) tryCache(msgs []byte) bool {
 		return s.tryForATime(msgs)
 	}
 	if !t.Serving() {
-		u.reason = reasonFeedBehind
-		s.local.Counters.MissFeed.Add(1)
+		u.reason, u.miss = reasonFeedBehind, missFeed
 		return false
 	}
 	now := s.env.Now()
+	u.looked = now
 	v := s.cons.Judge(&t.Source, s.want(now))
 	asOf := t.AsOf()
 	// In this order: a commit stamps its cells before it moves the position.
@@ -120,6 +120,9 @@ func (s *Session) tryCache(msgs []byte) bool {
 	// (What is promised to eventual is counted from a question whose answer is beyond all that anybody had been answered by then.)
 	reached := e != nil && (s.level() == consistency.Eventual || e.Reached(t))
 	usable := e != nil && e.Fresh() && s.fits(e) && s.shared.expired(e, now) <= 0
+	if !usable {
+		u.miss = missOf(e, t)
+	}
 	switch v {
 	case admitted:
 		if usable && !reached && s.awaitReached(e) {
@@ -145,8 +148,7 @@ func (s *Session) tryCache(msgs []byte) bool {
 		s.settleSoon() // or the answer that comes instead would be the next reason
 		fallthrough
 	default:
-		u.reason = reasonOf(v)
-		s.local.Counters.MissGate[v].Add(1)
+		u.reason, u.miss = reasonOf(v), missOfVerdict(v)
 		return false
 	}
 	return s.joinFlight(msgs, v == admitted)
@@ -193,6 +195,7 @@ func (s *Session) FlightOver(number uint64) {
 	outcome := f.Outcome()
 	u.flight = nil
 	u.waited = true
+	u.looked = s.env.Turn()
 	u.joins++
 	// A leader that vanished is followed by another; behind one whose answer doesn't help we don't queue up again.
 	u.alone = outcome == cache.Unstorable || u.joins >= maxJoins
@@ -251,6 +254,8 @@ func (s *Session) hit(e *cache.Entry) {
 		s.local.Counters.HitForATime.Add(1)
 	}
 	s.local.Counters.HitL1.Add(1)
+	u.bytes = e.Len()
+	s.count(s.last.source, u.looked)
 	s.endLead((*cache.Flight).Done) // somebody else has filled it while this one waited
 	s.noteLeft()
 	s.answered()
@@ -280,8 +285,7 @@ func (s *Session) beginFill() {
 		err = s.fill.Begin(s.shared.Fills, s.db.Table, u.key, s.dependencies())
 	}
 	if err != nil {
-		u.reason, u.detail = reasonUncovered, err.Error()
-		s.local.Counters.MissUncovered.Add(1)
+		u.reason, u.detail, u.miss = reasonUncovered, err.Error(), missUncovered
 		s.abandonFlight()
 		return
 	}
@@ -290,7 +294,7 @@ func (s *Session) beginFill() {
 		// see it. While the plan's snapshot is current, and holds what the feed knows to have changed, that stamp is still to come.
 		// And a connection from before may have begun with other settings.
 		s.fill.Abandon()
-		u.reason, u.detail = reasonUncovered, "the catalog has changed"
+		u.reason, u.detail, u.miss = reasonUncovered, "the catalog has changed", missCatalog
 		s.abandonFlight()
 		return
 	}
@@ -309,9 +313,8 @@ func (s *Session) beginFill() {
 	case u.ttl > 0:
 		u.reason = reasonMissForATime
 	case u.reason == reasonNone:
-		u.reason = reasonMiss
+		u.reason, u.detail = reasonMiss, missTexts[u.miss]
 	}
-	s.local.Counters.Misses.Add(1)
 }
 
 // knownToContain says whether the answer that is about to be fetched is known to contain all that had been applied when the fill was

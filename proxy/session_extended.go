@@ -320,7 +320,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 	if s.conn == nil && s.answerTxSteps(msgs) {
 		return
 	}
-	u.writes, u.primary, u.binds, u.effects = false, false, "", u.effects[:0]
+	u.writes, u.primary, u.binds, u.effects, u.tallies = false, false, "", u.effects[:0], u.tallies[:0]
 	u.executes, u.unknown = 0, false
 	local, clock := true, false
 	var single *router.Plan
@@ -357,6 +357,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 				u.binds = plan.Binds
 			}
 			u.effects = append(u.effects, effect{plan})
+			s.tallyStep(st, plan)
 			u.hint = plan.Hint
 			clock = st.scan.ClockWord
 		}

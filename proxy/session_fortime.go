@@ -58,10 +58,14 @@ func (s *Session) covered(relations []uint32) bool {
 func (s *Session) tryForATime(msgs []byte) bool {
 	u := &s.unit
 	now := s.env.Now()
+	u.looked = now
 	e := s.shared.L1.Get(u.key)
 	if e != nil && e.Fresh() && s.fits(e) && now-e.FilledAt < int64(u.ttl) && !s.cons.WrittenSince(e.AsOf) {
 		s.hit(e)
 		return true
+	}
+	if u.miss = missOf(e, s.db.Table); e != nil && e.Fresh() {
+		u.miss = missExpired
 	}
 	return s.revalidate(e, now, msgs) || s.joinFlight(msgs, false)
 }

@@ -58,7 +58,7 @@ var fuzzTexts = []string{
 
 // simulation is the session's Env, with the client and the servers around it.
 type simulation struct {
-	t       *testing.T
+	t       testing.TB
 	s       *Session
 	node    *topology.Node
 	now     int64
@@ -87,7 +87,7 @@ type simulation struct {
 	fail  bool // the next statement fails
 }
 
-func newSimulation(t *testing.T) *simulation {
+func newSimulation(t testing.TB) *simulation {
 	topo, err := topology.New(topology.Config{Primary: "postgres://u:p@127.0.0.1:1/d"})
 	if err != nil {
 		t.Fatal(err)
@@ -437,6 +437,7 @@ func (m *simulation) connect() *backend.Conn {
 
 func (m *simulation) later(fn func())     { m.toServe = append(m.toServe, fn) }
 func (m *simulation) Now() int64          { m.now++; return m.now }
+func (m *simulation) Turn() int64         { return m.now }
 func (m *simulation) ToClient(p []byte)   { m.out = append(m.out, p...) }
 func (m *simulation) ClientBuffered() int { return 0 }
 func (m *simulation) PauseClient()        {}

@@ -28,6 +28,7 @@ func (s *Session) isLocal(p *router.Plan) bool {
 func (s *Session) simpleLocal(p *router.Plan) bool {
 	if s.txLocal(p) {
 		s.env.ToClient(s.answerTx(s.local.scratch[:0], p))
+		s.count(sourceFreshet, s.env.Turn())
 		s.ready()
 		return true
 	}
@@ -43,6 +44,7 @@ func (s *Session) simpleLocal(p *router.Plan) bool {
 		return true
 	}
 	s.env.ToClient(out)
+	s.count(sourceFreshet, s.env.Turn())
 	s.ready()
 	return true
 }

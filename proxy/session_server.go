@@ -157,6 +157,7 @@ func (s *Session) capture(p []byte) {
 	if s.unit.filling && !s.fill.AddRows(p) {
 		s.unit.filling = false
 		s.unit.reason, s.unit.detail = reasonUncovered, "the answer is larger than --cache-max-entry"
+		s.unit.miss = missTooBig
 		s.abandonFlight()
 	}
 }
@@ -164,6 +165,7 @@ func (s *Session) capture(p []byte) {
 // toClient sends bytes of the unit's answer to the client, if there still is one.
 func (s *Session) toClient(p []byte) {
 	s.unit.sent = true
+	s.unit.bytes += len(p)
 	if s.phase != phaseOrphan {
 		s.env.ToClient(p)
 	}
@@ -539,4 +541,7 @@ func (s *Session) noteAnswer() {
 	} else {
 		s.local.Counters.Primary.Add(1)
 	}
+	now := s.env.Turn()
+	s.count(src, now)
+	s.countTx(now)
 }

@@ -23,6 +23,7 @@ func (s *Session) simple(msg []byte) {
 	if scan.NonASCII && s.opaqueText {
 		s.bind("client_encoding isn't UTF8")
 	}
+	s.unit.fp = fp
 	if s.opaque {
 		s.simplePlanned(msg, scan, opaquePlan)
 		return
@@ -99,6 +100,9 @@ func (s *Session) Planned(req PlanRequest, plan *router.Plan) {
 func (s *Session) simplePlanned(msg []byte, scan router.Scan, plan *router.Plan) {
 	u := &s.unit
 	u.plan, u.scan = plan, scan
+	if plan.Kind != router.KindEmpty {
+		s.tallyText(u.fp, queryText(msg), plan, scan)
+	}
 	if s.simpleLocal(plan) {
 		return
 	}

@@ -66,6 +66,7 @@ func (s *Session) staleIfError() bool {
 	}
 	s.abandonFlight() // its followers see for themselves
 	s.phase = phaseIdle
+	s.unit.looked = now
 	s.local.Counters.StaleIfError.Add(1)
 	s.hitStale(e, reasonNoNode)
 	return true
@@ -73,6 +74,9 @@ func (s *Session) staleIfError() bool {
 
 func (s *Session) hitStale(e *cache.Entry, why reason) {
 	s.unit.waited = false
+	for _, t := range s.unit.tallies {
+		t.stale++
+	}
 	s.hit(e)
 	s.last.stale, s.last.reason, s.last.ttl = true, why, 0
 }
@@ -93,7 +97,7 @@ func (s *Session) alone(msgs []byte) []byte {
 // refiller is a session with the settings of s and without a client.
 func (s *Session) refiller(env Env) *Session {
 	r := &Session{env: env, shared: s.shared, local: s.local, db: s.db, user: s.user, tx: wire.TxIdle, serverTx: wire.TxIdle, refilling: true,
-		seqHabit: s.seqHabit, cons: s.shared.NewConsistency(), defaults: s.defaults, opts: s.opts, base: s.base, set: s.set,
+		seqHabit: s.seqHabit, totals: s.totals, cons: s.shared.NewConsistency(), defaults: s.defaults, opts: s.opts, base: s.base, set: s.set,
 		loginRole: s.loginRole, reported: s.reported, told: s.reported, opaque: s.opaque, opaqueText: s.opaqueText}
 	r.opts.sessionKey = ""
 	r.deriveTx()

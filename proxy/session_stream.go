@@ -143,6 +143,7 @@ func (s *Session) streamStep(msg []byte, st *step) {
 			s.bindBy(plan)
 		}
 		u.effects = append(u.effects, effect{plan})
+		s.tallyStep(st.st, plan)
 		s.noteSequences()
 		if s.seqUser {
 			s.bind("currval() or lastval() is in use")

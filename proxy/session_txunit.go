@@ -155,6 +155,7 @@ func (s *Session) answerTxStep(st *step) {
 	case wire.MsgExecute:
 		s.env.ToClient(s.answerTx(s.local.scratch[:0], st.plan))
 		s.held.portal = st.plan.Kind == router.KindBegin
+		s.countStep(st.st, st.plan)
 	}
 }
 

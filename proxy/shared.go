@@ -119,6 +119,9 @@ type ShardLocal struct {
 	out     []byte
 	params  []router.Param
 	deps    [1]consistency.Dependency
+
+	tallies, exactTallies *tallies
+	totals                map[*Database]*totals
 }
 
 // whole is a dependency on all rows of these relations. It is the shard's scratch.
@@ -128,30 +131,33 @@ func (l *ShardLocal) whole(relations []uint32) []consistency.Dependency {
 }
 
 // NewShardLocal makes the scratch memory of one shard.
-func NewShardLocal() *ShardLocal { return &ShardLocal{Lexer: router.NewLexer()} }
+func NewShardLocal() *ShardLocal {
+	return &ShardLocal{
+		Lexer: router.NewLexer(), tallies: newTallies(maxTallies), exactTallies: newTallies(maxExactTallies), totals: map[*Database]*totals{},
+	}
+}
 
 // Counters count what the sessions of one shard do. They are added to by the shard and read by anybody.
 type Counters struct {
-	HitL1         atomic.Uint64
-	FlightShared  atomic.Uint64
-	HitForATime   atomic.Uint64 // of HitL1: because of freshet.cache_ttl
-	Revalidated   atomic.Uint64 // of HitL1: stale, while it was fetched anew
-	StaleIfError  atomic.Uint64 // of HitL1: stale, since no server could answer
-	Misses        atomic.Uint64
-	MissFeed      atomic.Uint64                       // not looked up: the feed isn't caught up
-	MissGate      [consistency.Verdicts]atomic.Uint64 // there, but the gate didn't admit the cache: by its verdict
-	MissUncovered atomic.Uint64                       // not stored: a relation isn't covered
-	Replica       atomic.Uint64
-	Primary       atomic.Uint64
-	Errors        atomic.Uint64
-	Retries       atomic.Uint64
-	Bound         atomic.Uint64
-	Pins          atomic.Uint64
-	CatchUps      atomic.Uint64 // waits for a replica or the cache to catch up
-	CatchUpsVain  atomic.Uint64 // of these, those for which it took too long
-	Prepares      atomic.Uint64 // units that only prepare, answered from memory
-	Confirms      atomic.Uint64 // waits for the primary to show what replicas have shown
-	Clients       atomic.Int64
+	HitL1        atomic.Uint64
+	FlightShared atomic.Uint64
+	HitForATime  atomic.Uint64 // of HitL1: because of freshet.cache_ttl
+	Revalidated  atomic.Uint64 // of HitL1: stale, while it was fetched anew
+	StaleIfError atomic.Uint64 // of HitL1: stale, since no server could answer
+	Replica      atomic.Uint64
+	Primary      atomic.Uint64
+	Errors       atomic.Uint64
+	Retries      atomic.Uint64
+	Bound        atomic.Uint64
+	Pins         atomic.Uint64
+	CatchUps     atomic.Uint64 // waits for a replica or the cache to catch up
+	CatchUpsVain atomic.Uint64 // of these, those for which it took too long
+	Prepares     atomic.Uint64 // units that only prepare, answered from memory
+	Confirms     atomic.Uint64 // waits for the primary to show what replicas have shown
+	Clients      atomic.Int64
+
+	Misses  [missKinds]atomic.Uint64 // by missReason
+	Seconds [sourceKinds]histogram   // by source
 }
 
 // SharedConfig is what NewShared needs.

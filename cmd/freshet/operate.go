@@ -53,3 +53,8 @@ func (i *instance) FlushCache(_ context.Context, table *admin.TableName) (int, e
 	}
 	return dropped, nil
 }
+
+// Statements are what SHOW STATEMENTS shows.
+func (i *instance) Statements(ctx context.Context) ([]admin.StatementStats, uint64, error) {
+	return i.server.Statements(ctx)
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 
 	"github.com/freshet/freshet/cache"
-	"github.com/freshet/freshet/consistency"
 	"github.com/freshet/freshet/proxy/admin"
 	"github.com/freshet/freshet/router/topology"
 )
@@ -15,7 +14,6 @@ func (i *instance) Snapshot() admin.Snapshot {
 		Draining: i.draining.Load(),
 		CacheOff: i.cacheOff,
 		Queries:  map[string]uint64{"l1": 0, "flight": 0, "replica": 0, "primary": 0},
-		Misses:   map[string]uint64{"absent": 0, "feed": 0, "uncovered": 0},
 		Stale:    map[string]uint64{"error": 0, "revalidate": 0},
 	}
 	st := i.server.Stats()
@@ -35,16 +33,8 @@ func (i *instance) Snapshot() admin.Snapshot {
 		s.ForATime += c.HitForATime.Load()
 		s.Stale["error"] += c.StaleIfError.Load()
 		s.Stale["revalidate"] += c.Revalidated.Load()
-		s.Misses["absent"] += c.Misses.Load()
-		s.Misses["feed"] += c.MissFeed.Load()
-		for v := range c.MissGate {
-			if v := consistency.Verdict(v); v != consistency.Admitted {
-				s.Misses["gate: "+v.String()] += c.MissGate[v].Load()
-			}
-		}
 		s.Waits += c.CatchUps.Load()
 		s.WaitsInVain += c.CatchUpsVain.Load()
-		s.Misses["uncovered"] += c.MissUncovered.Load()
 		s.Pins += c.Pins.Load()
 		s.Bound += c.Bound.Load()
 	}
@@ -63,10 +53,12 @@ func (i *instance) Snapshot() admin.Snapshot {
 		s.Nodes = append(s.Nodes, admin.Node{Name: n.Addr, Role: role, Primary: n.Primary, Up: n.Up, Reason: n.Reason,
 			Lag: n.Lag, LagBytes: n.LagBytes, Outstanding: n.Outstanding, BreakerOpen: n.BreakerOpen})
 	}
+	s.Seconds = st.Seconds
 	s.Failovers = uint64(max(0, i.failovers.Load()-1))
 	if i.cacheOff {
 		return s
 	}
+	s.Misses = st.Misses
 	l1 := i.l1.Stats()
 	evicted := make(map[string]uint64, len(l1.Evicted))
 	for kind, n := range l1.Evicted {

@@ -101,6 +101,8 @@ type Operator interface {
 	// FlushCache makes what is cached stale, and drops it: all of it, or what depends on a table. Names are database (may be empty:
 	// all that have such a table), schema and table. It returns how many answers that were.
 	FlushCache(ctx context.Context, table *TableName) (dropped int, err error)
+	// Statements are those that are remembered, in the order in which they are to be shown, and how many have been dropped.
+	Statements(ctx context.Context) (list []StatementStats, dropped uint64, err error)
 }
 
 // TableName is the name of a table.

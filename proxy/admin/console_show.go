@@ -12,7 +12,7 @@ import (
 type show struct {
 	what    string // for SHOW HELP
 	columns []Column
-	rows    func(ctx context.Context, c *Console) ([][]any, error)
+	rows    func(ctx context.Context, c *Console) (rows [][]any, notices []string, err error)
 }
 
 // shows are what SHOW can be followed by. It is filled by init, since SHOW HELP shows it.
@@ -20,8 +20,9 @@ var shows map[string]show
 
 func init() {
 	shows = map[string]show{
-		"HELP":    {"this list", []Column{{"command", Text}, {"does", Text}, {"right", Text}}, showHelp},
-		"VERSION": {"which Freshet this is", []Column{{"version", Text}}, showVersion},
+		"HELP":       {"this list", []Column{{"command", Text}, {"does", Text}, {"right", Text}}, showHelp},
+		"STATEMENTS": {"a row for each statement, without its literals: calls, times, hits, and why it isn't cached", statementColumns, showStatements},
+		"VERSION":    {"which Freshet this is", []Column{{"version", Text}}, showVersion},
 	}
 }
 
@@ -43,8 +44,8 @@ func (c *Console) show(words []word) (*Statement, error) {
 			Hint: "There are: " + strings.Join(slices.Sorted(maps.Keys(shows)), ", ") + "."}
 	}
 	return &Statement{Columns: sh.columns, Tag: "SHOW", what: "SHOW", run: func(ctx context.Context, _ Client) (Result, error) {
-		rows, err := sh.rows(ctx, c)
-		return Result{Rows: rows}, err
+		rows, notices, err := sh.rows(ctx, c)
+		return Result{Rows: rows, Notices: notices}, err
 	}}, nil
 }
 
@@ -54,7 +55,7 @@ var commands = [][2]string{
 	{"FLUSH CACHE [[database.]schema.]table", "drops what is cached and depends on a table; without a schema: public; without a database: all that have it"},
 }
 
-func showHelp(context.Context, *Console) ([][]any, error) {
+func showHelp(context.Context, *Console) ([][]any, []string, error) {
 	var rows [][]any
 	for _, name := range slices.Sorted(maps.Keys(shows)) {
 		rows = append(rows, []any{"SHOW " + name, shows[name].what, "--stats-users"})
@@ -62,9 +63,9 @@ func showHelp(context.Context, *Console) ([][]any, error) {
 	for _, c := range commands {
 		rows = append(rows, []any{c[0], c[1], "--admin-users"})
 	}
-	return rows, nil
+	return rows, nil, nil
 }
 
-func showVersion(_ context.Context, c *Console) ([][]any, error) {
-	return [][]any{{"Freshet " + c.cfg.Version}}, nil
+func showVersion(_ context.Context, c *Console) ([][]any, []string, error) {
+	return [][]any{{"Freshet " + c.cfg.Version}}, nil, nil
 }

@@ -10,9 +10,10 @@ import (
 
 // The metrics. INTERFACE: their names are relied on.
 var (
-	queries     = metric("queries_total", "Queries answered, by where the answer came from.", "source")
-	queryErrors = metric("query_errors_total", "Error responses passed on to clients.")
-	retries     = metric("retries_total", "Reads sent again because a server had failed before it answered.")
+	queries      = metric("queries_total", "Queries answered, by where the answer came from.", "source")
+	querySeconds = metric("query_seconds", "How long queries took from when they had arrived, by where the answer came from. Those that failed before a server had them: none.", "source")
+	queryErrors  = metric("query_errors_total", "Error responses passed on to clients.")
+	retries      = metric("retries_total", "Reads sent again because a server had failed before it answered.")
 
 	cacheHits      = metric("cache_hits_total", "Reads answered from the cache.", "tier")
 	cacheMisses    = metric("cache_misses_total", "Reads that may be cached and were not answered from the cache, by reason.", "reason")
@@ -97,6 +98,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 
 	for source, n := range s.Queries {
 		counter(queries, n, source)
+	}
+	for _, h := range s.Seconds {
+		buckets, n := make(map[float64]uint64, len(h.Bounds)), uint64(0)
+		for i, bound := range h.Bounds {
+			n += h.Counts[i]
+			buckets[bound] = n
+		}
+		n += h.Counts[len(h.Bounds)]
+		ch <- prometheus.MustNewConstHistogram(querySeconds, n, h.Sum.Seconds(), buckets, h.Source)
 	}
 	counter(queryErrors, s.QueryErrors)
 	counter(retries, s.Retries)

@@ -20,6 +20,8 @@ type Snapshot struct {
 	// "flight" only. A source that exists and has answered nothing yet is in the
 	// map with 0, so that its series begins at 0.
 	Queries map[string]uint64
+	// Seconds are the times that they took, by source.
+	Seconds []Histogram
 	// QueryErrors are error responses passed on to clients.
 	QueryErrors uint64
 	// Retries are reads sent again, unseen by the client, because a server had
@@ -30,7 +32,7 @@ type Snapshot struct {
 	CacheOff bool
 	Tiers    []Tier
 	// Misses are reads that may be cached and weren't answered from the cache,
-	// by reason, e.g. "absent", "feed", "gate: floor", "uncovered".
+	// by reason, e.g. "absent", "stale_row", "own_write".
 	Misses map[string]uint64
 	// Waits are waits of reads for the cache or a replica to catch up with what the session has seen or asks for; WaitsInVain
 	// those of them that took too long.
@@ -56,6 +58,14 @@ type Snapshot struct {
 	Nodes     []Node
 	Failovers uint64 // changes of the primary, the first one not counted
 	Pools     []Pool
+}
+
+// Histogram is how long queries took.
+type Histogram struct {
+	Source string
+	Bounds []float64     // upper bounds of the buckets but the last, in seconds
+	Counts []uint64      // of each bucket
+	Sum    time.Duration // of all
 }
 
 // Tier is a level of the cache.

@@ -168,6 +168,12 @@ func (l *Loop) Post(fn func()) bool { return l.mail.send(l, letter{fn: fn}) }
 // Now returns the wall clock in Unix nanoseconds, as it was at the start of the turn. On the loop only.
 func (l *Loop) Now() int64 { return l.now }
 
+// Mono returns the nanoseconds between Base and the start of the turn, by the monotonic clock. On the loop only.
+func (l *Loop) Mono() int64 { return l.mono }
+
+// Base is when the loop was made.
+func (l *Loop) Base() time.Time { return l.base }
+
 // turn waits for something to do, and does it. The order: what needs no event, events, time, mail; then closing and sending,
 // which also serves what the callbacks before them have caused.
 func (l *Loop) turn() {
