@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"net"
 	"slices"
 	"time"
 
@@ -27,7 +28,11 @@ type client struct {
 	user     string
 	database string
 	identity auth.Identity
-	seated   bool   // has a seat to leave (Server.takeSeat)
+	seated   bool // has a seat to leave (Server.takeSeat)
+	remote   net.Addr
+	local    net.Addr
+	tls      string
+	since    time.Time
 	refills  []byte // the key that it fills the cache for; nil: there is somebody, at the other end of conn
 
 	conn    *shard.Conn // client <-> proxy
@@ -54,7 +59,8 @@ type nodePool struct {
 }
 
 func newClient(s *Server, shardIndex int, a *Admitted) *client {
-	c := &client{srv: s, shard: shardIndex, loop: s.loops[shardIndex], user: a.User, database: a.Database, identity: a.Identity, seated: a.seated}
+	c := &client{srv: s, shard: shardIndex, loop: s.loops[shardIndex], user: a.User, database: a.Database, identity: a.Identity, seated: a.seated,
+		remote: a.Conn.RemoteAddr(), local: a.Conn.LocalAddr(), tls: a.TLS, since: time.Now()}
 	size := 4
 	if a.Protocol >= protocol32 {
 		size = 32

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -110,6 +111,12 @@ func (s *Server) serveConsole(a *Admitted) {
 		return
 	}
 	defer s.removeConsole(c)
+	defer func() {
+		if r := recover(); r != nil { // this client goes, and no other
+			s.log.Error("a panic in the console", "panic", r, "stack", string(debug.Stack()))
+			c.dismiss(wire.Fatal("XX000", "internal error").WithHint("Freshet's log says more."))
+		}
+	}()
 	for _, p := range c.admin.Reported(a.User) {
 		c.send(wire.AppendParameterStatus(c.scratch[:0], p[0], p[1]))
 	}

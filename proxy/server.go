@@ -165,7 +165,7 @@ func (s *Server) pool(n *topology.Node, database, user string) *backend.Pool {
 		p = backend.NewPool(s.targets[n], database, user, s.loops, backend.Options{
 			Size: s.cfg.PoolSize, Wait: s.cfg.PoolWait, Connect: s.cfg.ConnectTimeout,
 			Lifetime: s.cfg.ServerLifetime, IdleTimeout: s.cfg.ServerIdleTimeout,
-			Logger: s.log, Failed: n.Failed, Worked: n.Worked, Epoch: n.Epoch, Defaults: s.cfg.Databases.Get(database).Defaults,
+			Logger: s.log, Failed: n.Failed, Worked: n.Worked, Epoch: n.Epoch, Closing: func() bool { return n.Drained() && n.Role() == topology.Replica }, Defaults: s.cfg.Databases.Get(database).Defaults,
 			Vouch: func(ask func(string) (string, error)) (uint64, error) {
 				v := n.BeginVouch()
 				answer, err := ask(topology.VouchSQL)

@@ -223,9 +223,10 @@ type Session struct {
 	restFor   int64 // how long that was last, less what has gone well since
 	settling  int   // reads that are still to ask how far their server is, see settleSoon
 
-	last    lastAnswer
-	totals  *totals // of its database, on its shard
-	txBegan int64   // when the transaction began that the client is in; 0: it isn't in one
+	last       lastAnswer
+	totals     *totals // of its database, on its shard
+	waitsSince int64   // for a server connection, if it does
+	txBegan    int64   // when the transaction began that the client is in; 0: it isn't in one
 }
 
 // unit is the work in hand.

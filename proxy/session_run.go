@@ -217,6 +217,7 @@ func (s *Session) acquire(node *topology.Node) {
 		s.granted(c)
 		return
 	}
+	s.waitsSince = s.env.Turn()
 	if !u.simple && !u.streaming && u.executes == 0 && s.bound == "" {
 		s.env.WakeIn(s, prepareWait, u.number)
 	}
@@ -232,6 +233,7 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 	}
 	u := &s.unit
 	node := s.node
+	s.totals.waiting += s.env.Turn() - s.waitsSince
 	if err == nil && u.read && node.Role() == topology.Replica && !s.stillAdmitted(node) {
 		// It was, before the wait for this connection.
 		s.drop()

@@ -285,6 +285,8 @@ func (d *demo) stay(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-d.server.Stopped():
+		return nil
 	case err := <-d.server.Done():
 		return err
 	}

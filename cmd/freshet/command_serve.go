@@ -53,6 +53,10 @@ func (c *serveCommand) Run(env *environment) error {
 		case err := <-server.Done():
 			// What still runs is given the chance to end in order.
 			return errors.Join(err, shutdown(server, reloader.drainTimeout(), false, log, signals))
+		case <-server.Stopped():
+			notify("STOPPING=1")
+			log.Info("freshet stops", "command", "SHUTDOWN", "drain_timeout", reloader.drainTimeout())
+			return shutdown(server, reloader.drainTimeout(), false, log, signals)
 		case err := <-handed:
 			handed = nil
 			if err != nil {

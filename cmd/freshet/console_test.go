@@ -114,12 +114,18 @@ func TestConsoleFlushCache(t *testing.T) {
 	c := shared.Get(t)
 	in := startTestServer(t, c, nil)
 	db := c.NewDatabase(t)
-	sql := in.connect(t, c, db, "&default_query_exec_mode=simple_protocol")
-	do(t, sql, `CREATE TABLE "T" (id int PRIMARY KEY, v int); INSERT INTO "T" VALUES (1, 10), (2, 20)`)
-	do(t, sql, `CREATE SCHEMA s CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO s.t VALUES (1, 10)`)
-	do(t, sql, `CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); INSERT INTO p VALUES (1, 10)`)
-	do(t, sql, `CREATE VIEW seen AS SELECT * FROM "T"; CREATE INDEX i ON s.t (v)`)
+	for _, ddl := range []string{
+		`CREATE TABLE "T" (id int PRIMARY KEY, v int); INSERT INTO "T" VALUES (1, 10), (2, 20)`,
+		`CREATE SCHEMA s CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO s.t VALUES (1, 10)`,
+		`CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); INSERT INTO p VALUES (1, 10)`,
+		`CREATE VIEW seen AS SELECT * FROM "T"; CREATE INDEX i ON s.t (v)`,
+	} {
+		if err := c.Primary().ExecIn(context.Background(), db, ddl); err != nil {
+			t.Fatal(err)
+		}
+	}
 	covered(t, c, in, db)
+	sql := in.connect(t, c, db, "&default_query_exec_mode=simple_protocol")
 	reads := map[string]string{ // and the table that each depends on
 		`SELECT v FROM "T" WHERE id = 1`: "T", `SELECT count(*) FROM "T"`: "T", `SELECT v FROM seen WHERE id = 2`: "T",
 		`SELECT v FROM s.t WHERE id = 1`: "t",

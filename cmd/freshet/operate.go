@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/freshet/freshet/proxy/admin"
+	"github.com/freshet/freshet/router/topology"
 )
 
 // What the console's commands do (admin.Operator).
@@ -58,3 +61,82 @@ func (i *instance) FlushCache(_ context.Context, table *admin.TableName) (int, e
 func (i *instance) Statements(ctx context.Context) ([]admin.StatementStats, uint64, error) {
 	return i.server.Statements(ctx)
 }
+
+// Clients, Servers and Databases are what the server tells.
+
+func (i *instance) Clients(ctx context.Context) ([]admin.ClientInfo, error) {
+	return i.server.Clients(ctx)
+}
+func (i *instance) Servers(ctx context.Context) ([]admin.ServerInfo, error) {
+	return i.server.Servers(ctx)
+}
+func (i *instance) Databases(ctx context.Context) ([]admin.DatabaseInfo, error) {
+	return i.server.DatabaseTotals(ctx)
+}
+
+// Config is the configuration in force.
+func (i *instance) Config() []admin.ConfigEntry {
+	defaults := defaultEntries()
+	var list []admin.ConfigEntry
+	for n, e := range i.config.Load().entries() {
+		list = append(list, admin.ConfigEntry{Name: e[0], Value: e[1], Default: defaults[n][1], Changeable: slices.Contains(changeable, e[0])})
+	}
+	return list
+}
+
+var defaultEntries = sync.OnceValue(func() [][2]string { return DefaultServeConfig().entries() })
+
+// node is the server of an address.
+func (i *instance) node(addr string) (*topology.Node, error) {
+	var addrs []string
+	for _, n := range i.topo.Nodes() {
+		if n.Addr() == addr {
+			return n, nil
+		}
+		addrs = append(addrs, n.Addr())
+	}
+	return nil, &admin.Error{Code: "42704", Message: fmt.Sprintf("there is no server %q", addr), Hint: "There are: " + strings.Join(addrs, ", ") + "."}
+}
+
+// Drain takes a replica out of rotation.
+func (i *instance) Drain(addr string) error {
+	n, err := i.node(addr)
+	if err != nil {
+		return err
+	}
+	if n == i.topo.Primary() || n.Role() == topology.Primary {
+		return &admin.Error{Code: "55000", Message: fmt.Sprintf("%s is the primary, which can't be drained: nobody else could do what it does", addr),
+			Hint: "Make a replica the new primary first."}
+	}
+	n.Drain(true)
+	i.server.Sweep()
+	return nil
+}
+
+// Enable takes it back.
+func (i *instance) Enable(addr string) error {
+	n, err := i.node(addr)
+	if err != nil {
+		return err
+	}
+	if !n.Drained() {
+		return &admin.Error{Code: "55000", Message: fmt.Sprintf("%s isn't drained", addr)}
+	}
+	n.Drain(false)
+	return nil
+}
+
+// Kill ends a client.
+func (i *instance) Kill(pid uint32) bool { return i.server.Kill(pid) }
+
+// Stop has whoever runs the proxy end it.
+func (i *instance) Stop() error {
+	select {
+	case i.stop <- struct{}{}:
+	default: // it is about to
+	}
+	return nil
+}
+
+// Stopped tells that somebody has asked for the proxy's end on the console.
+func (i *instance) Stopped() <-chan struct{} { return i.stop }

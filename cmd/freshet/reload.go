@@ -56,6 +56,7 @@ func (r *reloader) reload() error {
 		r.log.Warn("reload: these can't change while running, and keep their values until a restart", "flags", fixed)
 	}
 	r.running = inForce
+	r.server.config.Store(&inForce)
 	r.log.Info("reload: done", "config", r.path, "changed", changed, "log_level", next.LogLevel)
 	return nil
 }

@@ -38,6 +38,7 @@ type instance struct {
 	l1        *cache.L1
 	flights   *cache.Flights
 	console   *admin.Console
+	config    atomic.Pointer[ServeConfig] // in force
 	cacheOff  bool
 	failovers atomic.Int64
 	listenOn  []string // the first of listeners, as configured; those of Unix sockets follow
@@ -50,6 +51,7 @@ type instance struct {
 	cancel       context.CancelFunc
 	wg           sync.WaitGroup
 	done         chan error
+	stop         chan struct{} // SHUTDOWN
 	once         sync.Once
 	err          error
 }
@@ -62,8 +64,9 @@ func startServer(_ context.Context, cfg ServeConfig, log *slog.Logger) (_ *insta
 
 // startServerOn is startServer on the sockets that another process has given.
 func startServerOn(given *sockets, cfg ServeConfig, log *slog.Logger) (_ *instance, err error) {
-	i := &instance{done: make(chan error, 1), cacheOff: cfg.Cache == "off", listenOn: cfg.Listen, httpOn: cfg.HTTP}
+	i := &instance{done: make(chan error, 1), stop: make(chan struct{}, 1), cacheOff: cfg.Cache == "off", listenOn: cfg.Listen, httpOn: cfg.HTTP}
 	i.console = admin.NewConsole(admin.ConsoleConfig{Source: i, Operator: i, Version: buildVersion()})
+	i.config.Store(&cfg)
 	ctx, cancel := context.WithCancel(context.Background()) // ended by Shutdown, which has to be orderly
 	i.cancel = cancel
 	defer func() {

@@ -51,7 +51,7 @@ func (i *instance) Snapshot() admin.Snapshot {
 			role = "replica"
 		}
 		s.Nodes = append(s.Nodes, admin.Node{Name: n.Addr, Role: role, Primary: n.Primary, Up: n.Up, Reason: n.Reason,
-			Lag: n.Lag, LagBytes: n.LagBytes, Outstanding: n.Outstanding, BreakerOpen: n.BreakerOpen})
+			Lag: n.Lag, LagBytes: n.LagBytes, Outstanding: n.Outstanding, Drained: n.Drained, BreakerOpen: n.BreakerOpen})
 	}
 	s.Seconds = st.Seconds
 	s.Failovers = uint64(max(0, i.failovers.Load()-1))

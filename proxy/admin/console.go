@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // ConsoleDatabase is the name of the database that is the console.
@@ -98,6 +99,8 @@ type ConsoleConfig struct {
 // Operator does what the console's commands ask for. What it does not do for a reason that the client can do something about is an
 // *Error. Its methods may be called from several goroutines.
 type Operator interface {
+	Inspector
+	Commander
 	// FlushCache makes what is cached stale, and drops it: all of it, or what depends on a table. Names are database (may be empty:
 	// all that have such a table), schema and table. It returns how many answers that were.
 	FlushCache(ctx context.Context, table *TableName) (dropped int, err error)
@@ -123,15 +126,16 @@ func (n TableName) String() string {
 
 // Console understands the commands of the database "freshet". The protocol is its caller's business. Safe for concurrent use.
 type Console struct {
-	cfg   ConsoleConfig
-	users atomic.Pointer[consoleUsers]
+	cfg     ConsoleConfig
+	started time.Time
+	users   atomic.Pointer[consoleUsers]
 }
 
 type consoleUsers struct{ admins, stats []string }
 
 // NewConsole returns a console on which nobody may do anything yet: see SetUsers.
 func NewConsole(cfg ConsoleConfig) *Console {
-	c := &Console{cfg: cfg}
+	c := &Console{cfg: cfg, started: time.Now()}
 	c.SetUsers(nil, nil)
 	return c
 }
@@ -198,6 +202,9 @@ func (c *Console) statement(words []word) (*Statement, error) {
 		return c.show(words)
 	case "FLUSH":
 		return c.flush(words)
+	}
+	if _, ok := commands[first]; ok {
+		return c.command(words)
 	}
 	if s, err := courtesy(words, c); s != nil || err != nil {
 		return s, err

@@ -16,14 +16,14 @@ type show struct {
 }
 
 // shows are what SHOW can be followed by. It is filled by init, since SHOW HELP shows it.
-var shows map[string]show
+var shows = map[string]show{}
 
 func init() {
-	shows = map[string]show{
+	maps.Copy(shows, map[string]show{
 		"HELP":       {"this list", []Column{{"command", Text}, {"does", Text}, {"right", Text}}, showHelp},
 		"STATEMENTS": {"a row for each statement, without its literals: calls, times, hits, and why it isn't cached", statementColumns, showStatements},
 		"VERSION":    {"which Freshet this is", []Column{{"version", Text}}, showVersion},
-	}
+	})
 }
 
 // show understands SHOW.
@@ -49,8 +49,8 @@ func (c *Console) show(words []word) (*Statement, error) {
 	}}, nil
 }
 
-// commands are those that aren't SHOW, for SHOW HELP.
-var commands = [][2]string{
+// flushes are those ways of FLUSH, for SHOW HELP.
+var flushes = [][2]string{
 	{"FLUSH CACHE", "drops everything that is cached"},
 	{"FLUSH CACHE [[database.]schema.]table", "drops what is cached and depends on a table; without a schema: public; without a database: all that have it"},
 }
@@ -60,8 +60,11 @@ func showHelp(context.Context, *Console) ([][]any, []string, error) {
 	for _, name := range slices.Sorted(maps.Keys(shows)) {
 		rows = append(rows, []any{"SHOW " + name, shows[name].what, "--stats-users"})
 	}
-	for _, c := range commands {
-		rows = append(rows, []any{c[0], c[1], "--admin-users"})
+	for _, f := range flushes {
+		rows = append(rows, []any{f[0], f[1], "--admin-users"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(commands)) {
+		rows = append(rows, []any{strings.TrimSpace(name + " " + commands[name].argument), commands[name].does, "--admin-users"})
 	}
 	return rows, nil, nil
 }

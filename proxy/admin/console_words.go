@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"net"
 	"strconv"
 	"strings"
 )
@@ -172,4 +173,20 @@ func plural(n int, one, many string) string {
 		return "1 " + one
 	}
 	return strconv.Itoa(n) + " " + many
+}
+
+func itoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
+func atoi(text string) int {
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
+// splitNode takes the address of a server apart.
+func splitNode(addr string) (string, int) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr, 0
+	}
+	return host, atoi(port)
 }

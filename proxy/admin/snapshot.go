@@ -113,6 +113,7 @@ type Node struct {
 	Lag         time.Duration // of a replica; negative: not known
 	LagBytes    int64         // of a replica; negative: not known
 	Outstanding int64         // queries under way
+	Drained     bool          // DRAIN has taken it out of rotation
 	BreakerOpen bool          // left alone for a while, since connections to it kept failing
 }
 

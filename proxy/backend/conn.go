@@ -99,6 +99,12 @@ func (c *Conn) Epoch() uint64 { return c.epoch }
 // Reused says whether the connection has been in the pool between two borrowers, where it may have died unnoticed.
 func (c *Conn) Reused() bool { return c.reused }
 
+// Born is when the connection was made, in unix nanoseconds.
+func (c *Conn) Born() int64 { return c.born }
+
+// Outdated says whether the pool won't lend the connection again.
+func (c *Conn) Outdated() bool { return c.pool != nil && c.pool.outdated(c) }
+
 // PID returns the server's process id of this connection, as in pg_stat_activity.
 func (c *Conn) PID() uint32 { return c.pid }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +18,9 @@ import (
 
 // ErrPoolWait is what a waiter gets when no connection came free within Options.Wait.
 var ErrPoolWait = errors.New("no server connection became free in time")
+
+// ErrClosing is what a waiter gets while Options.Closing says so.
+var ErrClosing = errors.New("the server connections are being closed")
 
 // ErrPoolClosed is what a waiter gets when the pool is closed.
 var ErrPoolClosed = errors.New("the pool is closed")
@@ -35,6 +40,8 @@ type Options struct {
 	// on a goroutine that may block. The connection is lent only as long as Epoch returns what Vouch did. Both nil: not needed.
 	Vouch func(ask func(sql string) (string, error)) (epoch uint64, err error)
 	Epoch func() uint64
+	// Closing: nothing is lent, and connections are closed as they are given back. Nil: never.
+	Closing func() bool
 	// Defaults is a number that changes when a new connection would begin with other settings than an old one. Nil: they don't.
 	Defaults func() uint64
 }
@@ -103,6 +110,9 @@ func NewPool(target Target, database, user string, loops []*shard.Loop, opts Opt
 // Local returns the part of shard number i.
 func (p *Pool) Local(i int) *Local { return p.locals[i] }
 
+// Conns are the connections that belong to this shard. On its loop.
+func (l *Local) Conns() []*Conn { return slices.Collect(maps.Keys(l.used)) }
+
 // Stats is what SHOW POOLS and the metrics tell of a pool.
 type Stats struct{ Total, Idle, Waiting, Making int }
 
@@ -140,8 +150,27 @@ func (l *Local) Acquire(owner Borrower, id auth.Identity, grant func(*Conn, erro
 			}
 		})
 	}
+	if p.closing() {
+		p.TurnAway() // it may have begun before the waiter was in the queue, or not
+		return nil, w
+	}
 	p.feed()
 	return nil, w
+}
+
+// TurnAway tells those who wait that nothing is lent: Options.Closing says so. Safe for concurrent use.
+func (p *Pool) TurnAway() {
+	p.mu.Lock()
+	away := p.mu.queue
+	p.mu.queue = nil
+	p.waiting.Store(0)
+	for _, w := range away {
+		w.done = true
+	}
+	p.mu.Unlock()
+	for _, w := range away {
+		w.local.loop.Post(func() { w.fail(ErrClosing) })
+	}
 }
 
 // AcquireOwned returns the idle connection of this shard whose sequence state is the owner's of this version, if there is one.
@@ -397,7 +426,7 @@ func (p *Pool) connect(l *Local, id auth.Identity) {
 		p.mu.making--
 		closed := p.mu.closed
 		p.mu.Unlock()
-		if closed {
+		if closed || p.closing() {
 			p.drop(c)
 			return
 		}
@@ -437,8 +466,10 @@ func (p *Pool) login(ctx context.Context, id auth.Identity) (*Login, uint64, err
 // outdated says whether the connection is one not to be lent again.
 func (p *Pool) outdated(c *Conn) bool {
 	return p.opts.Lifetime > 0 && c.home.loop.Now()-c.born > int64(p.opts.Lifetime) || p.opts.Epoch != nil && p.opts.Epoch() != c.epoch ||
-		p.defaults() != c.defaults || p.suspended.Load() > 0
+		p.defaults() != c.defaults || p.suspended.Load() > 0 || p.closing()
 }
+
+func (p *Pool) closing() bool { return p.opts.Closing != nil && p.opts.Closing() }
 
 func (p *Pool) defaults() uint64 {
 	if p.opts.Defaults == nil {
