@@ -24,7 +24,7 @@ type Config struct {
 	Seed                                   uint64
 	Shapes                                 int // statements in all, those among them that Postgres refuses
 	PerWorld                               int // statements in one world
-	Writes                                 int // in each world
+	Writes                                 int // rounds of a few writes in each world, each of which all of its statements come after
 	// Plans says what answers depend on, by what the catalog holds now; nil: that isn't counted.
 	Plans func(context.Context) (Plans, error)
 	Out   io.Writer // hears of progress; may be nil
@@ -200,20 +200,37 @@ func (r *run) world(ctx context.Context, n int) error {
 	}
 	all = slices.DeleteFunc(all, func(a *asked) bool { return a.off })
 	for range r.cfg.Writes {
-		sql, conn := w.write(), r.behind
-		if w.one(2) {
-			conn = r.direct // past Freshet
-		}
-		r.report.Writes++
-		if err := write(ctx, conn, sql); err != nil {
-			r.report.Failed++
-		}
+		sql := strings.Join(r.write(ctx, w), "; then ")
 		if err := r.each(all, func(a *asked) error { return r.again(ctx, w, a, sql) }); err != nil {
 			return fmt.Errorf("after %s: %w", sql, err)
 		}
 	}
 	_, err := r.direct.Exec(ctx, "DROP SCHEMA "+name+" CASCADE; DROP SCHEMA early CASCADE").ReadAll()
 	return err
+}
+
+// write writes, a few times, half of it past Freshet.
+func (r *run) write(ctx context.Context, w *world) []string {
+	var all []string
+	if w.one(5) {
+		all = append(all, w.definition())
+	} else {
+		for range 1 + w.IntN(4) { // nothing that makes all answers stale, so that it's seen what rows do
+			all = append(all, w.write())
+		}
+	}
+	for i, sql := range all {
+		conn := r.behind
+		if w.one(2) {
+			conn = r.direct
+			all[i] += " (past Freshet)"
+		}
+		r.report.Writes++
+		if err := write(ctx, conn, sql); err != nil {
+			r.report.Failed++
+		}
+	}
+	return all
 }
 
 // each does something with all of them, at the same time where they are of different looks.

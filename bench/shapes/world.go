@@ -60,11 +60,11 @@ func newWorld(r *rand.Rand, name string, citext bool) *world {
 	lookup := &table{name: "lookup", key: []string{"id"}, columns: []tableColumn{{"id", kinds[0], ""}, {"s1", kinds[4], ""}, {"i1", kinds[0], ""}}}
 	w.tables = append(w.tables, lookup)
 	w.source(lookup)
-	for i := range 4 + r.IntN(3) {
+	for i := range 2 + r.IntN(3) {
 		w.table("t" + itoa(i))
 	}
 	w.tricks()
-	for i := range 4 + r.IntN(3) {
+	for i := range 3 + r.IntN(3) {
 		w.view(i)
 	}
 	w.ddl = append(w.ddl, "GRANT USAGE ON SCHEMA "+name+" TO app; GRANT ALL ON ALL TABLES IN SCHEMA "+name+" TO app; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA "+name+" TO app")
@@ -283,7 +283,7 @@ func (w *world) literal(t *table, c tableColumn) string {
 	}
 	v := w.pick(c.kind.values)
 	if c.kind.class == 'i' && len(t.key) == 1 && t.key[0] == c.name {
-		v = itoa(w.IntN(7))
+		v = itoa(w.IntN(5))
 	}
 	return quote(v)
 }

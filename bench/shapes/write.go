@@ -4,7 +4,7 @@ import (
 	"strings"
 )
 
-// write makes a change of what a world holds: rows, mostly; at times what it consists of. It may fail.
+// write makes a change of what a world holds. It may fail.
 func (w *world) write() string {
 	w.params, w.varyOK, w.sub, w.aliases, w.ctes = nil, false, 0, 0, nil
 	switch w.IntN(30) {
@@ -20,8 +20,6 @@ func (w *world) write() string {
 		if len(w.materialized) > 0 {
 			return "REFRESH MATERIALIZED VIEW " + w.pick(w.materialized)
 		}
-	case 5, 6, 7:
-		return w.definition()
 	case 8:
 		return "UPDATE lookup SET id = id + 10 WHERE id = " + itoa(w.IntN(4)) + "; UPDATE lookup SET id = id - 10 WHERE id > 9"
 	case 9:
@@ -33,6 +31,9 @@ func (w *world) write() string {
 // rows is a statement that changes rows.
 func (w *world) rows() string {
 	t := w.tables[w.IntN(len(w.tables))]
+	if t.leaf && !w.one(3) {
+		t = w.tables[w.IntN(len(w.tables))]
+	}
 	columns, values := w.row(t)
 	insert := "INSERT INTO " + t.name + " (" + join(columns, ", ") + ") VALUES (" + join(values, ", ") + ")"
 	it := item{alias: t.name}
@@ -56,7 +57,7 @@ func (w *world) rows() string {
 		return join(parts, " AND ")
 	}
 	where := func() string {
-		if w.one(2) {
+		if !w.one(4) {
 			return one()
 		}
 		return w.condition([]item{it}, nil, 0)
