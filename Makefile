@@ -6,7 +6,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 30s
 
 # Whether a file is up to date is for go to know.
-.PHONY: help deps build demo test race regress clients bench hits microbench lint fuzz check break model ci clean
+.PHONY: help deps build demo test race regress clients bench hits shapes microbench lint fuzz check break model ci clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,9 @@ bench: ## Freshet beside Postgres and PgBouncer, into docs/ (ARGS='--rounds 1 --
 
 hits: deps build ## how much is read from the cache while the same rows are written (ARGS='--rows 100000 --for 5s')
 	bin/freshet bench hits $(ARGS)
+
+shapes: deps build ## compare answers through Freshet with Postgres' own, at random, and count what is cached (ARGS='--shapes 500 --seed 1')
+	bin/freshet bench shapes $(ARGS)
 
 microbench: ## Go's benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -226,8 +226,23 @@ func (d *rowDeps) comparison(f *facts, x *pg.A_Expr, sc *naming, items []*item) 
 		// With a value it is the same, as NULL isn't taken for one; but two columns may both be NULL.
 		d.equation(f, x.Name, x.Lexpr, x.Rexpr, false, sc, items)
 	case pg.A_Expr_Kind_AEXPR_IN:
-		if list := x.Rexpr.GetList(); list != nil {
-			d.member(f, x, list.Items, sc, items)
+		list := x.Rexpr.GetList().GetItems()
+		row := x.Lexpr.GetRowExpr()
+		if row == nil {
+			d.member(f, x.Name, x.Lexpr, list, sc, items)
+			return
+		}
+		// (a, b) IN ((1, 2), (3, 4)): each column is one of what stands in its place. (It is made of comparisons of rows, one by one.)
+		for i, left := range row.Args {
+			var values []*pg.Node
+			for _, n := range list {
+				if args := n.GetRowExpr().GetArgs(); i < len(args) {
+					values = append(values, args[i])
+				}
+			}
+			if len(values) == len(list) {
+				d.member(f, x.Name, left, values, sc, items)
+			}
 		}
 	case pg.A_Expr_Kind_AEXPR_OP_ANY:
 		if c, typ, ok := d.column(x.Lexpr, sc); ok {
@@ -274,16 +289,16 @@ func (f *facts) outer(r, outer ref) {
 }
 
 // member is the condition column IN (…).
-func (d *rowDeps) member(f *facts, x *pg.A_Expr, list []*pg.Node, sc *naming, items []*item) {
-	c, typ, ok := d.column(x.Lexpr, sc)
+func (d *rowDeps) member(f *facts, op []*pg.Node, left *pg.Node, list []*pg.Node, sc *naming, items []*item) {
+	c, typ, ok := d.column(left, sc)
 	// Several values are brought to one type, theirs and the column's in common, and compared as that.
-	if !ok || len(list) > maxRows || !d.equality(x.Name, sc.source, typ, d.a.j.base(typ)) {
+	if !ok || len(list) == 0 || len(list) > maxRows || !d.equality(op, sc.source, typ, d.a.j.base(typ)) {
 		return
 	}
 	begin := len(d.pending)
 	var values []Value
 	for _, n := range list {
-		v, ok := d.operand(x.Name, n, typ, c.column().kind, sc.source)
+		v, ok := d.operand(op, n, typ, c.column().kind, sc.source)
 		if !ok {
 			d.pending = d.pending[:begin]
 			return

@@ -313,6 +313,9 @@ SELECT * FROM ta WHERE x = {i} LIMIT 0
 SELECT * FROM tb WHERE s = {s}
 SELECT * FROM tp WHERE a = {i}
 SELECT * FROM tp WHERE a = {i} AND b = {i}
+SELECT * FROM tp WHERE (a, b) IN (({i}, {i}), ({i}, {i}))
+SELECT * FROM ta LEFT JOIN tp ON (tp.a, tp.b) IN ((ta.x, {i}), ({i}, {i})) WHERE ta.id = {i}
+SELECT * FROM ta WHERE (x, s) NOT IN (({i}, {s}), ({i}, {s})) AND id = {i}
 SELECT * FROM ti WHERE id = {i}
 SELECT * FROM ONLY ti WHERE id = {i}
 SELECT * FROM tj WHERE id = {i}

@@ -55,8 +55,10 @@ CREATE AGGREGATE biggest(int) (sfunc = larger, stype = int);
 // newWorld makes up a world.
 func newWorld(r *rand.Rand, name string, citext bool) *world {
 	w := &world{gen: &gen{Rand: r}, name: name, citext: citext}
-	w.ddl = append(w.ddl, "CREATE SCHEMA "+name+"; SET search_path = "+name+", public; CREATE TABLE lookup (id int PRIMARY KEY, s1 text, i1 int)",
-		strings.ReplaceAll(prelude, "{world}", name))
+	w.ddl = append(w.ddl, "CREATE SCHEMA "+name+"; SET search_path = "+name+", public; CREATE TABLE lookup (id int PRIMARY KEY, s1 text, i1 int)")
+	for line := range strings.SplitSeq(strings.TrimSpace(prelude), "\n") { // one may fail: not every Postgres has ICU
+		w.ddl = append(w.ddl, strings.ReplaceAll(line, "{world}", name))
+	}
 	lookup := &table{name: "lookup", key: []string{"id"}, columns: []tableColumn{{"id", kinds[0], ""}, {"s1", kinds[4], ""}, {"i1", kinds[0], ""}}}
 	w.tables = append(w.tables, lookup)
 	w.source(lookup)
