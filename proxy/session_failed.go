@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strings"
+
 	"github.com/freshet/freshet/proxy/backend"
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
@@ -24,6 +26,45 @@ func (s *Session) refusedBind(c *backend.Conn, b wire.Bind, st *step) *wire.Erro
 		return errAborted
 	}
 	return nil
+}
+
+// givesNoRows says whether a statement is of a kind that gives no rows, and that has no parameters but those that its Parse has declared.
+func givesNoRows(st *statement, p *router.Plan) bool {
+	if p == nil {
+		return false
+	}
+	switch p.Kind {
+	case router.KindSet, router.KindReset, router.KindEmpty, router.KindSavepoint, router.KindRelease, router.KindDiscard, router.KindDeallocate, router.KindPrepare, router.KindCopy,
+		router.KindCommitPrepared, router.KindRollbackPrepared:
+		return true
+	case router.KindUtility: // CALL may give some
+		n, ok := router.CountParams(st.text)
+		return ok && n == 0 && !strings.HasPrefix(strings.ToUpper(strings.TrimSpace(st.text)), "CALL") && !strings.Contains(st.text, "--") && !strings.Contains(st.text, "/*")
+	}
+	return isTxControl(p)
+}
+
+// portalTaken says whether the unit has made a portal of this name before the step in hand.
+func (s *Session) portalTaken(name []byte) bool {
+	u := &s.unit
+	taken := false
+	if len(name) == 0 || u.streaming {
+		return false
+	}
+	for i := range u.steps[:min(s.stepNow, len(u.steps))] {
+		body := wire.Body(u.buf[u.steps[i].off:u.steps[i].end])
+		switch st := &u.steps[i]; {
+		case st.typ == wire.MsgBind:
+			if b, err := wire.DecodeBind(body); err == nil && string(b.Portal) == string(name) {
+				taken = true
+			}
+		case st.typ == wire.MsgClose && st.object == wire.ObjectPortal:
+			if m, err := wire.DecodeClose(body); err == nil && string(m.Name) == string(name) {
+				taken = false
+			}
+		}
+	}
+	return taken
 }
 
 // bindMismatch is Postgres' error (exec_bind_message) of a Bind that doesn't suit a statement with n parameters.
@@ -50,7 +91,7 @@ func (s *Session) refusedDescribe(c *backend.Conn, st *step) (told []byte, err *
 		return nil, nil
 	case d != nil:
 		return nil, errAborted
-	case st.plan != nil && (st.plan.Kind == router.KindSet || st.plan.Kind == router.KindReset || st.plan.Kind == router.KindEmpty || isTxControl(st.plan)):
+	case len(st.st.params) == 0 && givesNoRows(st.st, st.plan):
 		return wire.AppendNoData(wire.AppendParameterDescription(nil)), nil
 	}
 	return nil, errAborted

@@ -455,7 +455,11 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = s.poison(out)
 			s.expect(expect{kind: exParse, replace: noSuchStatement(b.Statement)})
 		case local != nil:
-			switch err := bindMismatch(b, len(st.st.params)); {
+			err := bindMismatch(b, len(st.st.params))
+			if err == nil && s.portalTaken(b.Portal) {
+				err = wire.Errorf("42P03", "cursor %q already exists", string(b.Portal))
+			}
+			switch {
 			case err == nil:
 				s.expect(expect{kind: exLocal, local: bindComplete})
 			case c == nil:
