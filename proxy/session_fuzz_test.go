@@ -204,6 +204,14 @@ func (m *simulation) play(script []byte) {
 		m.s.Expired()
 		m.settle()
 	}
+	for _, c := range m.conns { // a server that talks nonsense, perhaps of something long to come, isn't there for ever
+		if c.broken && c.mine() {
+			c.lost = true
+			c.conn.Own(nil)
+			m.s.ServerClosed(nil)
+		}
+	}
+	m.settle()
 	m.check()
 	if m.ended != 1 {
 		m.t.Fatalf("ended %d times; the session is in phase %d", m.ended, m.s.phase)
