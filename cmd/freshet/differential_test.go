@@ -95,8 +95,18 @@ var simpleTexts = []string{
 
 var extendedTexts = []string{
 	"SELECT a, b FROM r WHERE a = $1", "SELECT count(*) FROM r", "INSERT INTO r VALUES ($1, 'ext') ON CONFLICT DO NOTHING", "UPDATE r SET b = b || '!' WHERE a = $1", "SELECT $1::int + 1", "SELECT b FROM r ORDER BY a", "selct", "SELECT 1/($1::int)", "BEGIN", "COMMIT", "ROLLBACK", "", "SET DateStyle = 'German'", "SELECT d FROM s WHERE a = $1", "SHOW DateStyle", "SELECT '2021-01-0' || ($1::int % 9 + 1)::text", "DELETE FROM r WHERE a = $1 RETURNING *", "SELECT * FROM nosuch", "COPY (SELECT 1) TO STDOUT",
+}
+
+// moreExtendedTexts take part where other programs are asked for than the same each time.
+var moreExtendedTexts = []string{
 	"BEGIN READ ONLY", "SAVEPOINT x", "ROLLBACK TO x", "SHOW TimeZone", "SET TimeZone = 'Asia/Tokyo'", "SET LOCAL TimeZone = 'UTC'", "RESET ALL", "DEALLOCATE ALL", "PREPARE q AS SELECT a FROM r WHERE a = $1", "EXECUTE q(3)",
 	"DECLARE c CURSOR FOR SELECT a FROM r WHERE a > $1 ORDER BY a", "FETCH 2 FROM c", "CREATE TEMP TABLE tt(a int)", "DROP TABLE tt", "SELECT set_config('DateStyle', 'ISO, YMD', $1::int > 12)", "VALUES ($1::int), (2)", "SELECT 1; SELECT 2", "TRUNCATE s",
+}
+
+func init() {
+	if os.Getenv("FRESHET_RANDOM") != "" {
+		extendedTexts = append(extendedTexts, moreExtendedTexts...)
+	}
 }
 
 func drawUnit(rt *rapid.T) wireUnit {
