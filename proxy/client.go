@@ -332,6 +332,10 @@ func (c *client) caughtUp(s *Session, number uint64) func() {
 	return func() { c.post(func() { s.CaughtUp(number) }) }
 }
 
+func (c *client) AwaitResume(s *Session, number uint64) {
+	c.awaits = append(c.awaits, s.db.AwaitResume(func() { c.post(func() { s.Resumed(number) }) }))
+}
+
 func (c *client) StopAwaiting(*Session) {
 	for i, cancel := range c.awaits {
 		cancel()

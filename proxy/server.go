@@ -162,10 +162,12 @@ func (s *Server) pool(n *topology.Node, database, user string) *backend.Pool {
 	key := poolKey{n, database, user}
 	p := s.mu.pools[key]
 	if p == nil {
+		db := s.cfg.Databases.Get(database)
 		p = backend.NewPool(s.targets[n], database, user, s.loops, backend.Options{
 			Size: s.cfg.PoolSize, Wait: s.cfg.PoolWait, Connect: s.cfg.ConnectTimeout,
 			Lifetime: s.cfg.ServerLifetime, IdleTimeout: s.cfg.ServerIdleTimeout,
-			Logger: s.log, Failed: n.Failed, Worked: n.Worked, Epoch: n.Epoch, Closing: func() bool { return n.Drained() && n.Role() == topology.Replica }, Defaults: s.cfg.Databases.Get(database).Defaults,
+			Logger: s.log, Failed: n.Failed, Worked: n.Worked, Epoch: n.Epoch, Defaults: db.Defaults,
+			Closing: func() bool { return db.Paused() || n.Drained() && n.Role() == topology.Replica },
 			Vouch: func(ask func(string) (string, error)) (uint64, error) {
 				v := n.BeginVouch()
 				answer, err := ask(topology.VouchSQL)

@@ -111,6 +111,8 @@ func transactionWord(tx byte) string {
 // waitsFor says in words what a session waits for that isn't its client or the answer of its server; "": it doesn't.
 func (p phase) waitsFor() string {
 	switch p {
+	case phasePaused:
+		return "RESUME"
 	case phasePlanning:
 		return "a plan"
 	case phaseFlight:
@@ -179,7 +181,7 @@ func (s *Server) DatabaseTotals(ctx context.Context) ([]admin.DatabaseInfo, erro
 	}
 	var list []admin.DatabaseInfo
 	for _, db := range s.cfg.Databases.All() {
-		d := admin.DatabaseInfo{Name: db.Name}
+		d := admin.DatabaseInfo{Name: db.Name, Paused: db.Paused()}
 		for _, shard := range perShard {
 			t := shard[db]
 			d.Queries += t.queries

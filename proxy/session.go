@@ -45,6 +45,8 @@ type Env interface {
 	// AwaitUntil has the source asked where it is (ask; or somebody does already), and leads to CaughtUp when src.Until knows about the instant at. False: it can't
 	// be asked.
 	AwaitUntil(s *Session, src *consistency.Source, at int64, ask bool, number uint64) bool
+	// AwaitResume leads to Resumed with the same number when the session's database isn't paused any more; StopAwaiting ends it, too.
+	AwaitResume(s *Session, number uint64)
 	StopAwaiting(s *Session)
 	// ConfirmVisible asks whether the primary shows all that replicas have shown; Confirmed follows.
 	ConfirmVisible(s *Session, number uint64)
@@ -74,6 +76,7 @@ type phase uint8
 
 const (
 	phaseIdle       phase = iota // no unit in hand
+	phasePaused                  // the database is paused
 	phasePlanning                // a plan is being made
 	phaseFlight                  // somebody else asks the same question
 	phaseAwaiting                // there is no server that could answer
@@ -744,7 +747,7 @@ func (s *Session) shutdown() {
 // Drain makes the session end at its next quiet moment, which may be now.
 func (s *Session) Drain() {
 	s.draining = true
-	if s.Idle() {
+	if s.Idle() || s.phase == phasePaused && s.tx == wire.TxIdle {
 		s.shutdown()
 	}
 }
@@ -761,7 +764,7 @@ func (s *Session) Cancel(done func()) {
 		return
 	}
 	switch s.phase {
-	case phaseAcquiring, phaseAwaiting, phaseAsking, phaseCatchingUp, phaseConfirming, phaseFlight, phasePlanning, phaseVacating:
+	case phasePaused, phaseAcquiring, phaseAwaiting, phaseAsking, phaseCatchingUp, phaseConfirming, phaseFlight, phasePlanning, phaseVacating:
 		s.giveUpWaiting(wire.Errorf("57014", "canceling statement due to user request"))
 	}
 	done()

@@ -484,6 +484,9 @@ func (m *simulation) AwaitUntil(s *Session, _ *consistency.Source, _ int64, _ bo
 	m.await = append(m.await, func() { s.CaughtUp(number) })
 	return true
 }
+func (m *simulation) AwaitResume(s *Session, number uint64) {
+	m.await = append(m.await, func() { s.Resumed(number) })
+}
 func (m *simulation) StopAwaiting(*Session) { m.await, m.wakeDue = nil, false }
 func (m *simulation) ConfirmVisible(s *Session, number uint64) {
 	m.later(func() { s.Confirmed(number, nil) })

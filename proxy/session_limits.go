@@ -144,6 +144,11 @@ func (s *Session) queryExpired() {
 		s.env.ExpireIn(s, nodeRetry) // until it can be cancelled on the server
 		return
 	}
+	if s.conn == nil && s.home == nil && s.db.Paused() {
+		s.limitAnew = false
+		s.env.ExpireIn(s, nodeRetry) // whoever has it paused knows that it takes time
+		return
+	}
 	if u.expired {
 		s.expiredInVain()
 		return

@@ -57,6 +57,9 @@ func (s *Session) run() {
 		s.send()
 		return
 	}
+	if s.park() {
+		return
+	}
 	node := s.chooseNode()
 	if s.phase == phaseAsking || s.phase == phaseCatchingUp {
 		return
@@ -250,6 +253,15 @@ func (s *Session) Granted(c *backend.Conn, err error) {
 		return
 	}
 	s.drop()
+	if errors.Is(err, backend.ErrClosing) { // it isn't the server's fault, nor the unit's
+		u.attempts--
+		if !s.db.Paused() {
+			u.avoid = node
+		}
+		s.run()
+		s.pump()
+		return
+	}
 	var pg *wire.Error
 	refused := errors.As(err, &pg)
 	down := !errors.Is(err, backend.ErrPoolWait) && (!refused || isDown(pg.Code))

@@ -61,6 +61,7 @@ type Database struct {
 	CatalogCheckedAt func() int64
 	CatalogHurry     func()
 
+	pause     pause
 	defaults  atomic.Uint64 // see Defaults
 	unsettled atomic.Int32  // > 0: a replica may not know the present defaults yet, though it could be logged in to
 

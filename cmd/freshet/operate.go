@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/freshet/freshet/proxy"
 	"github.com/freshet/freshet/proxy/admin"
 	"github.com/freshet/freshet/router/topology"
 )
@@ -106,7 +107,7 @@ func (i *instance) Drain(addr string) error {
 	}
 	if n == i.topo.Primary() || n.Role() == topology.Primary {
 		return &admin.Error{Code: "55000", Message: fmt.Sprintf("%s is the primary, which can't be drained: nobody else could do what it does", addr),
-			Hint: "Make a replica the new primary first."}
+			Hint: "PAUSE has statements wait that need a server."}
 	}
 	n.Drain(true)
 	i.server.Sweep()
@@ -140,3 +141,44 @@ func (i *instance) Stop() error {
 
 // Stopped tells that somebody has asked for the proxy's end on the console.
 func (i *instance) Stopped() <-chan struct{} { return i.stop }
+
+// named are the databases of a name; empty: all.
+func (i *instance) named(database string) ([]*proxy.Database, error) {
+	all := i.databases.All()
+	if database == "" {
+		return all, nil
+	}
+	var names []string
+	for _, d := range all {
+		if d.Name == database {
+			return []*proxy.Database{d}, nil
+		}
+		names = append(names, d.Name)
+	}
+	return nil, &admin.Error{Code: "3D000", Message: fmt.Sprintf("no client has used a database %q", database), Hint: "There are: " + strings.Join(names, ", ") + "."}
+}
+
+// Pause has statements wait that need a server.
+func (i *instance) Pause(ctx context.Context, database string) error {
+	list, err := i.named(database)
+	if err != nil {
+		return err
+	}
+	return i.server.Pause(ctx, list)
+}
+
+// Resume lets them go.
+func (i *instance) Resume(database string) error {
+	list, err := i.named(database)
+	if err != nil {
+		return err
+	}
+	resumed := false
+	for _, d := range list {
+		resumed = d.Resume() || resumed
+	}
+	if !resumed {
+		return &admin.Error{Code: "55000", Message: "nothing is paused"}
+	}
+	return nil
+}

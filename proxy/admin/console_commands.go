@@ -18,6 +18,11 @@ type Commander interface {
 	Reload() error
 	// Stop begins to stop Freshet, as SIGTERM does, and returns at once.
 	Stop() error
+	// Pause has statements of a database (empty: of all that clients have used) wait that need a server, closes its server connections as they
+	// are given back, and returns when there is none any more. If ctx ends before, it is as if nothing had been done.
+	Pause(ctx context.Context, database string) error
+	// Resume undoes Pause.
+	Resume(database string) error
 }
 
 // command is one that isn't SHOW or FLUSH CACHE.
@@ -40,6 +45,9 @@ var commands = map[string]command{
 		}
 		return nil
 	}},
+	"PAUSE": {"[database]", "has statements wait that need a server, and returns when all server connections have been given back and closed",
+		func(ctx context.Context, o Operator, database string) error { return o.Pause(ctx, database) }},
+	"RESUME":   {"[database]", "undoes PAUSE", func(_ context.Context, o Operator, database string) error { return o.Resume(database) }},
 	"RELOAD":   {"", "reads the configuration again, as SIGHUP does", func(_ context.Context, o Operator, _ string) error { return o.Reload() }},
 	"SHUTDOWN": {"", "stops Freshet, as SIGTERM does: transactions may finish", func(_ context.Context, o Operator, _ string) error { return o.Stop() }},
 }
