@@ -78,7 +78,6 @@ type consolePortal struct {
 var (
 	errConsoleCancel = errors.New("canceled by its client")
 	errConsoleKilled = errors.New("killed")
-	errConsoleStops  = errors.New("Freshet stops")
 )
 
 // serveConsole runs a client of the console to its end.

@@ -65,7 +65,4 @@ func init() {
 	}
 }
 
-// steady are the classes of which equal values have equal bytes, and which can be sorted.
-const steady = "isbdtzueISyrcwk"
-
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
