@@ -57,7 +57,6 @@ func (g *gen) class() class                   { return class("iiiiiissssbbndtzvu
 func (g *gen) steadyClass() class             { return class("iiiissbdue"[g.IntN(10)]) }
 func withOrder(n int) (list string)           { return " ORDER BY " + positions(n) }
 func (g *gen) keyClass(items []item) class    { return class("iiiisssub"[g.IntN(9)]) }
-func (g *gen) chance(percent int) bool        { return g.IntN(100) < percent }
 func join(parts []string, with string) string { return strings.Join(parts, with) }
 
 func positions(n int) string {
