@@ -67,6 +67,8 @@ func TestStrongReadsSeeWhateverWasAcknowledgedOrReadBefore(t *testing.T) {
 	})
 	var sources sync.Map
 	session := func(name string, conn *pgx.Conn) {
+		ctx, stop := context.WithTimeout(ctx, time.Minute) // a read that hangs fails, and says which it was
+		defer stop()
 		until := time.Now().Add(3 * time.Second)
 		for time.Now().Before(until) {
 			hint := [...]string{"", "", "/* freshet: cache=off */ ", "/* freshet: route=primary */ "}[rand.IntN(4)]
