@@ -161,15 +161,26 @@ func (l *Local) Acquire(owner Borrower, id auth.Identity, grant func(*Conn, erro
 // TurnAway tells those who wait that nothing is lent: Options.Closing says so. Safe for concurrent use.
 func (p *Pool) TurnAway() {
 	p.mu.Lock()
-	away := p.mu.queue
+	away := p.emptyQueueLocked()
+	p.mu.Unlock()
+	failAll(away, ErrClosing)
+}
+
+// emptyQueueLocked takes out those who wait, for failAll. The caller holds mu.
+func (p *Pool) emptyQueueLocked() []*Waiter {
+	out := p.mu.queue
 	p.mu.queue = nil
 	p.waiting.Store(0)
-	for _, w := range away {
+	for _, w := range out {
 		w.done = true
 	}
-	p.mu.Unlock()
-	for _, w := range away {
-		w.local.loop.Post(func() { w.fail(ErrClosing) })
+	return out
+}
+
+// failAll gives each of them the error, on its loop. The caller doesn't hold mu.
+func failAll(waiters []*Waiter, err error) {
+	for _, w := range waiters {
+		w.local.loop.Post(func() { w.fail(err) })
 	}
 }
 
@@ -493,17 +504,10 @@ func (p *Pool) connectFailed(err error) {
 	p.mu.total--
 	var failed []*Waiter
 	if !full || p.mu.total == 0 {
-		failed = p.mu.queue
-		p.mu.queue = nil
-		p.waiting.Store(0)
-		for _, w := range failed {
-			w.done = true
-		}
+		failed = p.emptyQueueLocked()
 	}
 	p.mu.Unlock()
-	for _, w := range failed {
-		w.local.loop.Post(func() { w.fail(err) })
-	}
+	failAll(failed, err)
 }
 
 // drop closes a connection that is on its own loop.
