@@ -4,6 +4,9 @@
 // It looks from outside: a row that is in the cache is written directly on the primary, and then read through Freshet, at the level
 // eventual, again and again until the answer is the new one. So what is measured includes the query by which that is fetched,
 // and is never less than the feed's lag. What isn't answered by the cache before isn't counted.
+//
+// Afterwards the same is measured without Freshet, for a client that does nothing but receive the stream (bare.go): less than that is
+// possible for nobody who follows the WAL by logical decoding, on this machine under this load.
 package feedlag
 
 import (
@@ -42,19 +45,28 @@ type Config struct {
 
 // Result is what was measured.
 type Result struct {
-	Lags    []time.Duration // ascending
-	Rate    float64         // transactions a second that were written, as pgbench counts them
+	Lags    Lags
+	Bare    Lags    // of the bare receiver
+	Rate    float64 // transactions a second that were written, as pgbench counts them
 	Written int64
 	Applied float64       // commits that the feed has applied meanwhile
 	CPU     time.Duration // of Freshet, for each of them, with that for reading what is measured
 }
 
-// Quantile is the lag that this share of the measured ones doesn't exceed.
-func (r Result) Quantile(q float64) time.Duration {
-	if len(r.Lags) == 0 {
+// Lags are what was measured, one by one, ascending.
+type Lags []time.Duration
+
+// Quantile is the lag that this share of them doesn't exceed.
+func (l Lags) Quantile(q float64) time.Duration {
+	if len(l) == 0 {
 		return 0
 	}
-	return r.Lags[min(int(q*float64(len(r.Lags))), len(r.Lags)-1)]
+	return l[min(int(q*float64(len(l))), len(l)-1)]
+}
+
+func (l Lags) String() string {
+	in := func(d time.Duration) string { return d.Round(10 * time.Microsecond).String() }
+	return fmt.Sprintf("median %s, p90 %s, p99 %s, most %s (of %d)", in(l.Quantile(0.5)), in(l.Quantile(0.9)), in(l.Quantile(0.99)), in(l.Quantile(1)), len(l))
 }
 
 // Run measures, and prints.
@@ -86,10 +98,10 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 		}
 	}
 	p := &probe{}
+	defer p.close(context.WithoutCancel(ctx))
 	if err := p.connect(ctx, g); err != nil {
 		return r, err
 	}
-	defer p.close(context.WithoutCancel(ctx))
 	if err := p.cached(ctx, time.Now().Add(time.Minute)); err != nil {
 		return r, err
 	}
@@ -104,16 +116,8 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
-	for end := time.Now().Add(cfg.For); time.Now().Before(end); {
-		lag, err := p.measure(ctx)
-		if err != nil {
-			return r, err
-		}
-		r.Lags = append(r.Lags, lag)
-		// Not in step with anything that happens regularly.
-		if err := sleep(ctx, rand.N(4*time.Millisecond)); err != nil {
-			return r, err
-		}
+	if r.Lags, err = sample(ctx, cfg.For, p.measure); err != nil {
+		return r, err
 	}
 	if r.Written, r.Rate, err = crowd.wait(); err != nil {
 		return r, err
@@ -137,11 +141,32 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 			return r, err
 		}
 	}
-	slices.Sort(r.Lags)
 	fmt.Fprintf(cfg.Out, "%.0f transactions/s written by %d clients past Freshet; its CPU time for each: %v\n", r.Rate, cfg.Clients, r.CPU.Round(100*time.Nanosecond))
-	fmt.Fprintf(cfg.Out, "commit acknowledged → seen through the cache: median %v, p90 %v, p99 %v, most %v (of %d)\n", r.Quantile(0.5).Round(time.Microsecond),
-		r.Quantile(0.9).Round(time.Microsecond), r.Quantile(0.99).Round(time.Microsecond), r.Quantile(1).Round(time.Microsecond), len(r.Lags))
+	fmt.Fprintf(cfg.Out, "commit acknowledged → seen through the cache: %v\n", r.Lags)
+	g.StopFreshet()
+	rate, err := r.measureBare(ctx, g, cfg)
+	if err != nil {
+		return r, err
+	}
+	fmt.Fprintf(cfg.Out, "without Freshet, %.0f transactions/s; commit acknowledged → received by a client that only receives the stream: %v\n", rate, r.Bare)
 	return r, nil
+}
+
+// sample measures again and again for so long.
+func sample(ctx context.Context, long time.Duration, measure func(context.Context) (time.Duration, error)) (l Lags, err error) {
+	for end := time.Now().Add(long); time.Now().Before(end); {
+		lag, err := measure(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l = append(l, lag)
+		// Not in step with anything that happens regularly.
+		if err := sleep(ctx, rand.N(4*time.Millisecond)); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(l)
+	return l, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -159,11 +184,17 @@ type probe struct {
 	value           int64
 }
 
-func (p *probe) connect(ctx context.Context, g *rig.Rig) (err error) {
+// connectDirect is enough to write.
+func (p *probe) connectDirect(ctx context.Context, g *rig.Rig) (err error) {
 	if p.direct, err = pgconn.Connect(ctx, g.Cluster.Primary().URL(database)); err != nil {
 		return err
 	}
-	if _, err = p.direct.Prepare(ctx, "write", "UPDATE sample SET v = $1 WHERE id = 1", nil); err != nil {
+	_, err = p.direct.Prepare(ctx, "write", "UPDATE sample SET v = $1 WHERE id = 1", nil)
+	return err
+}
+
+func (p *probe) connect(ctx context.Context, g *rig.Rig) (err error) {
+	if err := p.connectDirect(ctx, g); err != nil {
 		return err
 	}
 	if p.through, err = pgconn.Connect(ctx, g.URL(database)); err != nil {
@@ -215,16 +246,25 @@ func (p *probe) cached(ctx context.Context, deadline time.Time) error {
 	}
 }
 
+// write writes the next value, past Freshet, and says when that was acknowledged.
+func (p *probe) write(ctx context.Context) (acknowledged time.Time, err error) {
+	p.value++
+	r := p.direct.ExecPrepared(ctx, "write", [][]byte{strconv.AppendInt(nil, p.value, 10)}, nil, nil).Read()
+	return time.Now(), r.Err
+}
+
+// lookGap is between two looks at what the cache answers: more of them would take from all the others what there is of processors.
+const lookGap = 200 * time.Microsecond
+
 func (p *probe) measure(ctx context.Context) (time.Duration, error) {
 	deadline := time.Now().Add(time.Minute)
 	if err := p.cached(ctx, deadline); err != nil {
 		return 0, err
 	}
-	p.value++
-	if r := p.direct.ExecPrepared(ctx, "write", [][]byte{strconv.AppendInt(nil, p.value, 10)}, nil, nil).Read(); r.Err != nil {
-		return 0, r.Err
+	acknowledged, err := p.write(ctx)
+	if err != nil {
+		return 0, err
 	}
-	acknowledged := time.Now()
 	for {
 		v, err := p.read(ctx)
 		if err != nil {
@@ -235,6 +275,9 @@ func (p *probe) measure(ctx context.Context) (time.Duration, error) {
 		}
 		if time.Now().After(deadline) {
 			return 0, errors.New("the cache still gives what was there a minute ago")
+		}
+		if err := sleep(ctx, lookGap); err != nil { // polling
+			return 0, err
 		}
 	}
 }

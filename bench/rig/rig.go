@@ -157,17 +157,23 @@ func (r *Rig) LogTail(bytesWanted int) string {
 	return string(bytes.TrimSpace(b[max(0, len(b)-bytesWanted):]))
 }
 
+// StopFreshet ends Freshet and leaves the servers; it may be called more than once.
+func (r *Rig) StopFreshet() {
+	if r.cmd == nil {
+		return
+	}
+	_ = r.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-r.done:
+	case <-time.After(3 * time.Second):
+		_ = r.cmd.Process.Kill()
+		<-r.done
+	}
+}
+
 // Stop ends everything; it may be called more than once.
 func (r *Rig) Stop() error {
-	if r.cmd != nil {
-		_ = r.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-r.done:
-		case <-time.After(3 * time.Second):
-			_ = r.cmd.Process.Kill()
-			<-r.done
-		}
-	}
+	r.StopFreshet()
 	if r.Cluster == nil {
 		return nil
 	}
