@@ -30,12 +30,11 @@ func (s *Session) mayShow(e *cache.Entry, now int64, bound time.Duration) bool {
 	return asOf != 0 && now-asOf <= int64(bound) && !s.cons.WrittenSince(asOf)
 }
 
-// revalidate answers the unit with what is stale while somebody else fetches what isn't. False: it doesn't. (Nobody else can fetch
-// what has to be as this client was told before.)
+// revalidate answers the unit with what is stale while somebody else fetches what isn't. False: it doesn't.
 func (s *Session) revalidate(e *cache.Entry, now int64, msgs []byte) bool {
 	u := &s.unit
 	bound := s.shared.StaleWhileRevalidate
-	if bound == 0 || e == nil || s.refilling || u.promised || s.level() != consistency.Eventual || s.shared.expired(e, now) > bound {
+	if bound == 0 || e == nil || s.refilling || s.level() != consistency.Eventual || s.shared.expired(e, now) > bound {
 		return false
 	}
 	if e.ForATime && e.Fresh() { // it went stale when its time was over
@@ -81,26 +80,44 @@ func (s *Session) hitStale(e *cache.Entry, why reason) {
 	s.last.stale, s.last.reason, s.last.ttl = true, why, 0
 }
 
-// alone are messages that ask what the unit in hand asks, and need no statement that was prepared before.
+// refilled is what a refiller calls the named statement that it is handed.
+const refilled = "refilled"
+
+// alone are messages that ask what the unit in hand asks, and need no statement that was prepared before but the one that refiller hands on.
 func (s *Session) alone(msgs []byte) []byte {
 	if s.unit.simple {
 		return append([]byte(nil), msgs...)
 	}
 	b, st, _ := s.single(msgs) // it is one: it has a key
-	out, _ := wire.AppendParseAs(nil, wire.Parse{Query: []byte(st.text), ParamTypes: wire.OIDs(st.oids[2:])}, nil)
-	out, _ = wire.AppendBindAs(out, b, nil, nil)
+	var out []byte
+	name := ""
+	switch {
+	case !s.unit.promised:
+		out, _ = wire.AppendParseAs(nil, wire.Parse{Query: []byte(st.text), ParamTypes: wire.OIDs(st.oids[2:])}, nil)
+	case st.name != "":
+		name = refilled
+	}
+	out, _ = wire.AppendBindAs(out, b, nil, []byte(name))
 	out = wire.AppendDescribe(out, wire.ObjectPortal, "")
 	out = wire.AppendExecute(out, "", 0)
 	return wire.AppendSync(out)
 }
 
-// refiller is a session with the settings of s and without a client.
+// refiller is a session with the settings of s and without a client. A statement of which the client has been told what it is, by an
+// earlier Parse, has the same promise there: what is fetched keeps it, or isn't stored (see verifyPromises).
 func (s *Session) refiller(env Env) *Session {
 	r := &Session{env: env, shared: s.shared, local: s.local, db: s.db, user: s.user, tx: wire.TxIdle, serverTx: wire.TxIdle, refilling: true,
 		seqHabit: s.seqHabit, totals: s.totals, cons: s.shared.NewConsistency(), defaults: s.defaults, opts: s.opts, base: s.base, set: s.set,
 		loginRole: s.loginRole, reported: s.reported, told: s.reported, opaque: s.opaque, opaqueText: s.opaqueText}
 	r.opts.sessionKey = ""
 	r.deriveTx()
+	if s.unit.promised {
+		for i := range s.unit.steps {
+			if st := &s.unit.steps[i]; st.typ == wire.MsgBind {
+				r.registerStatement(st.st, refilled)
+			}
+		}
+	}
 	return r
 }
 

@@ -147,6 +147,8 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		func(cfg *ServeConfig) { cfg.StaleWhileRevalidate = time.Hour })
 	eventual := d.in.connect(t, d.c, d.name, "&options=-c%20freshet.consistency%3Deventual&default_query_exec_mode=exec")
 	other := d.in.connect(t, d.c, d.name, "&options=-c%20freshet.consistency%3Deventual&default_query_exec_mode=simple_protocol")
+	prepared := d.in.connect(t, d.c, d.name, "&options=-c%20freshet.consistency%3Deventual&default_query_exec_mode=cache_statement")
+	described := d.in.connect(t, d.c, d.name, "&options=-c%20freshet.consistency%3Deventual&default_query_exec_mode=describe_exec")
 	session := d.in.connect(t, d.c, d.name, "&default_query_exec_mode=exec")
 	lock := func(t testing.TB) {
 		d.exec(t, "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
@@ -165,6 +167,8 @@ func TestStaleWhileRevalidate(t *testing.T) {
 	}{
 		{"extended", "SELECT v FROM t WHERE id = $1", eventual, []any{1}},
 		{"simple", "SELECT v FROM t WHERE id = 1", other, nil},
+		{"prepared", "SELECT v FROM t WHERE id = $1 AND v < 100", prepared, []any{1}}, // again and again executed by its name
+		{"described", "SELECT v FROM t WHERE id = $1 AND v < 200", described, []any{1}},
 		{"hint", "/* freshet: consistency=eventual */ SELECT v FROM t", session, nil},
 	} {
 		t.Run(r.name, func(t *testing.T) {
@@ -194,7 +198,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		})
 	}
 	st := d.in.Snapshot()
-	if st.Stale["revalidate"] < 60 {
+	if st.Stale["revalidate"] < 100 {
 		t.Errorf("%d stale answers counted", st.Stale["revalidate"])
 	}
 	// Who isn't eventual waits.
