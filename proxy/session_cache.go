@@ -305,10 +305,11 @@ func (s *Session) beginFill() {
 	u.probe = s.fill.Probe()
 	u.probe.Timeline = s.node.Timeline()
 	u.probe.AsOf = s.env.Now() // before the query is sent
-	if s.node.Role() == topology.Replica {
+	onReplica := s.node.Role() == topology.Replica
+	if onReplica {
 		u.probe.AsOf = s.node.AsOf()
 	}
-	u.probed = s.knownToContain()
+	u.probed = s.knownToContain(onReplica)
 	switch {
 	case u.ttl > 0:
 		u.reason = reasonMissForATime
@@ -321,9 +322,9 @@ func (s *Session) beginFill() {
 // begun, so that the server needn't be asked: on the primary, because another fill's probe has shown that to be visible to whatever comes
 // later; on a replica, because it had replayed that far. In between writes it is mostly so, and the probe is a third of
 // what a miss of a small answer costs the server. The unit's probe says then what would have been asked.
-func (s *Session) knownToContain() bool {
+func (s *Session) knownToContain(onReplica bool) bool {
 	p := &s.unit.probe
-	if s.node.Role() != topology.Replica {
+	if !onReplica {
 		p.OnReplica, p.Snapshot = false, consistency.Snapshot{} // which by itself sees nothing: the fence goes by p.Visible
 		return p.Visible >= p.Began
 	}

@@ -102,7 +102,7 @@ func TestFillAsksOnlyWhatIsNotKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.unit.probe = s.fill.Probe()
-		return s.knownToContain()
+		return s.knownToContain(false)
 	}
 	contains := func(want consistency.Seq) {
 		t.Helper()
@@ -135,5 +135,69 @@ func TestFillAsksOnlyWhatIsNotKnown(t *testing.T) {
 	contains(table.Applied())
 	table.CatalogChanged(0)
 	contains(before + 1)
+	s.fill.Abandon()
+}
+
+// HAZARDS 9: a fill from a lagging replica. Only one that had replayed, in the run of the server that the connection belongs to, up to where the feed
+// was when the fill began needn't be asked; and then the fence goes by what it had replayed.
+func TestHazard09FillFromAReplicaAsksUnlessItHadReplayedAll(t *testing.T) {
+	m := newSimulation(t)
+	s, table, node := m.s, m.s.db.Table, m.node
+	s.node, s.conn, s.fill = node, backend.NewConn(nil, nil), new(cache.Fill)
+	if node.Epoch() != s.conn.Epoch() {
+		t.Fatal("the connection isn't of the server's present run")
+	}
+	known := func() bool {
+		t.Helper()
+		if err := s.fill.Begin(s.shared.Fills, table, []byte("key"), []consistency.Dependency{{Relations: []uint32{1}}}); err != nil {
+			t.Fatal(err)
+		}
+		s.unit.probe = s.fill.Probe()
+		return s.knownToContain(true)
+	}
+	contains := func(want consistency.Seq) {
+		t.Helper()
+		if got, err := table.Contains(s.unit.probe); err != nil || got != want || !s.unit.probe.OnReplica {
+			t.Errorf("contains up to %d: %v (replica: %v), want %d", got, err, s.unit.probe.OnReplica, want)
+		}
+	}
+	table.Start(consistency.Start{NextXID: 10, Timeline: 1})
+	table.Cover(0x1000, 1)
+	table.SetServing(true)
+	node.Advance(0x1000)
+	if known() {
+		t.Error("nobody knows where the feed is")
+	}
+	table.Apply(consistency.Commit{XID: 10, End: 0x1100, Relations: []uint32{1}})
+	before := table.Applied()
+	if known() {
+		t.Error("it lacks the commit")
+	}
+	node.Advance(0x10ff)
+	if known() {
+		t.Error("it lacks the end of the commit")
+	}
+	node.Advance(0x1100)
+	if !known() {
+		t.Error("it had replayed all that the feed has applied")
+	}
+	contains(before)
+	node.Advance(0x1200) // it may be far beyond the feed
+	table.Apply(consistency.Commit{XID: 11, End: 0x1180, Relations: []uint32{1}})
+	if !known() {
+		t.Error("it had replayed both")
+	}
+	contains(before + 1)
+	// What is applied after the fill has begun counts by where the replica was: this commit it had, that one not.
+	table.Apply(consistency.Commit{XID: 12, End: 0x1200, Relations: []uint32{1}})
+	contains(before + 2)
+	table.Apply(consistency.Commit{XID: 13, End: 0x1280, Relations: []uint32{1}})
+	contains(before + 2)
+	// Another run of the server answers, which is further: what the old connection shows isn't known.
+	node.Reset()
+	node.Advance(0x2000)
+	if known() {
+		t.Error("the connection is of another run of the server")
+	}
 	s.fill.Abandon()
 }
