@@ -39,9 +39,9 @@ var mayImport = map[string][]string{
 	"cache":            {"consistency", "consistency/rule"},
 	"bench":            {"bench/cluster"}, // drives the binary from outside
 	"bench/cluster":    {},
-	"bench/check":      {"bench/cluster"},
+	"bench/check":      {"bench/cluster", "bench/rig"},
 	"bench/clients":    {"bench/cluster", "bench/rig"},
-	"bench/compare":    {"bench/cluster"},
+	"bench/compare":    {"bench/cluster", "bench/rig"},
 	"bench/feedlag":    {"bench/cluster", "bench/rig"},
 	"bench/hits":       {"bench/cluster", "bench/rig"},
 	"bench/regress":    {"bench/cluster", "bench/rig"},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
@@ -18,10 +17,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/freshet/freshet/bench/cluster"
+	"github.com/freshet/freshet/bench/rig"
 )
 
 // lab is what is checked: servers, and a Freshet before them.
@@ -34,11 +32,10 @@ type lab struct {
 	cmd     *exec.Cmd
 	log     output
 	ended   chan struct{}
-	web     *http.Client
 }
 
 func startLab(ctx context.Context, cfg Config) (_ *lab, err error) {
-	l := &lab{cfg: cfg, web: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	l := &lab{cfg: cfg}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.stop())
@@ -156,29 +153,11 @@ func (l *lab) url() string {
 
 // sources are the numbers of answers by source so far, as Freshet counts them.
 func (l *lab) sources(ctx context.Context) (map[string]float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+l.http+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := l.web.Do(req)
+	all, err := rig.Scrape(ctx, "127.0.0.1:"+l.http)
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, l.log.tail())
 	}
-	defer resp.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	sources := map[string]float64{}
-	for _, m := range families["freshet_queries_total"].GetMetric() {
-		for _, label := range m.GetLabel() {
-			if label.GetName() == "source" {
-				sources[label.GetValue()] += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sources, nil
+	return all.By("freshet_queries_total", "source"), nil
 }
 
 // endServe ends Freshet: with SIGTERM, which lets it drain, or with SIGKILL.

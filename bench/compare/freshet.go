@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshet/freshet/bench/cluster"
+	"github.com/freshet/freshet/bench/rig"
 )
 
 func (l *lab) startFreshet(ctx context.Context) (*contender, error) {
@@ -80,7 +81,11 @@ func (l *lab) serve(ctx context.Context, name string, flags ...string) (*contend
 	}
 	c := &contender{target: always(l.app(port)), pid: p.pid(), http: net.JoinHostPort("127.0.0.1", httpPort)}
 	e, _ := c.target("simple")
-	if err := p.wait(ctx, 30*time.Second, c.ready); err != nil {
+	ready := func(ctx context.Context) error {
+		_, err := rig.Get(ctx, c.http, "/readyz")
+		return err
+	}
+	if err := p.wait(ctx, 30*time.Second, ready); err != nil {
 		return nil, err
 	}
 	return c, p.wait(ctx, 10*time.Second, e.answers)

@@ -3,42 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net/http"
-	"strings"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
+	"github.com/freshet/freshet/bench/rig"
 )
-
-// client makes a new connection for each request, so that none of ours is kept by the one who is measured.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-
-// get is the text of one of a contender's pages. A status other than 200 is an error that says what the page did.
-func (c *contender) get(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.http+path, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s says %s: %s", path, resp.Status, tail(b, 1000))
-	}
-	return string(b), err
-}
-
-// ready tells whether it says so itself.
-func (c *contender) ready(ctx context.Context) error {
-	_, err := c.get(ctx, "/readyz")
-	return err
-}
 
 // counters are what a Freshet has counted so far.
 type counters struct {
@@ -47,11 +14,11 @@ type counters struct {
 }
 
 func (c *contender) counters(ctx context.Context) (counters, error) {
-	text, err := c.get(ctx, "/metrics")
+	all, err := rig.Scrape(ctx, c.http)
 	if err != nil {
 		return counters{}, err
 	}
-	return parseCounters(text)
+	return countersOf(all)
 }
 
 // Names of metrics. The second is the Go runtime's.
@@ -60,39 +27,11 @@ const (
 	mallocsMetric = "go_memstats_mallocs_total"
 )
 
-func parseCounters(text string) (counters, error) {
-	k := counters{queries: map[string]float64{}}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
-	if err != nil {
-		return k, fmt.Errorf("metrics: %w", err)
+func countersOf(all rig.Metrics) (counters, error) {
+	if all[mallocsMetric] == nil || all[queriesMetric] == nil {
+		return counters{}, errors.New("metrics: " + mallocsMetric + " or " + queriesMetric + " is missing")
 	}
-	mallocs, queries := families[mallocsMetric], families[queriesMetric]
-	if mallocs == nil || queries == nil {
-		return k, errors.New("metrics: " + mallocsMetric + " or " + queriesMetric + " is missing")
-	}
-	for _, m := range mallocs.GetMetric() {
-		k.mallocs += number(m)
-	}
-	for _, m := range queries.GetMetric() {
-		for _, l := range m.GetLabel() {
-			if l.GetName() == "source" {
-				k.queries[l.GetValue()] += number(m)
-			}
-		}
-	}
-	return k, nil
-}
-
-// number is a metric's value, whether its type was declared or not.
-func number(m *dto.Metric) float64 {
-	switch {
-	case m.GetCounter() != nil:
-		return m.GetCounter().GetValue()
-	case m.GetGauge() != nil:
-		return m.GetGauge().GetValue()
-	}
-	return m.GetUntyped().GetValue()
+	return counters{mallocs: all.Sum(mallocsMetric), queries: all.By(queriesMetric, "source")}, nil
 }
 
 // since is what was counted after an earlier look.

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/freshet/freshet/bench/rig"
 )
 
 func TestParsePgBouncerVersion(t *testing.T) {
@@ -24,7 +26,7 @@ func TestParsePgBouncerVersion(t *testing.T) {
 	}
 }
 
-func TestParseCounters(t *testing.T) {
+func TestCounters(t *testing.T) {
 	const page = `# TYPE go_memstats_mallocs_total counter
 go_memstats_mallocs_total 1.5e+06
 # TYPE freshet_queries_total counter
@@ -32,7 +34,14 @@ freshet_queries_total{source="l1"} 75
 freshet_queries_total{source="primary"} 20
 freshet_queries_total{source="replica"} 5
 `
-	k, err := parseCounters(page)
+	read := func(page string) (counters, error) {
+		all, err := rig.ReadMetrics(strings.NewReader(page))
+		if err != nil {
+			return counters{}, err
+		}
+		return countersOf(all)
+	}
+	k, err := read(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +56,7 @@ freshet_queries_total{source="replica"} 5
 		t.Error("of no queries some are from the cache")
 	}
 	for _, line := range []string{"go_memstats_mallocs_total 1.5e+06", "freshet_queries_total"} {
-		if _, err := parseCounters(strings.ReplaceAll(page, line, strings.Replace(line, "_total", "_gone", 1))); err == nil {
+		if _, err := read(strings.ReplaceAll(page, line, strings.Replace(line, "_total", "_gone", 1))); err == nil {
 			t.Errorf("nobody misses %s", line)
 		}
 	}

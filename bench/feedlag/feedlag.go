@@ -111,8 +111,7 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 		return r, err
 	}
 	defer crowd.stop()
-	url := "http://" + web + "/metrics"
-	before, err := rig.Scrape(ctx, url)
+	before, err := rig.Scrape(ctx, web)
 	if err != nil {
 		return r, err
 	}
@@ -123,14 +122,16 @@ func Run(ctx context.Context, cfg Config) (r Result, err error) {
 		return r, err
 	}
 	// Everything that was written is told of: nothing got lost in the hurry.
-	const applied, cpu = `freshet_feed_commits_total{database="` + database + `"}`, "process_cpu_seconds_total"
 	for deadline := time.Now().Add(time.Minute); ; {
-		after, err := rig.Scrape(ctx, url)
+		after, err := rig.Scrape(ctx, web)
 		if err != nil {
 			return r, err
 		}
-		r.Applied = after[applied] - before[applied]
-		r.CPU = time.Duration((after[cpu] - before[cpu]) / max(1, r.Applied) * float64(time.Second))
+		grown := func(name string, labels ...string) float64 {
+			return after.Sum(name, labels...) - before.Sum(name, labels...)
+		}
+		r.Applied = grown("freshet_feed_commits_total", "database", database)
+		r.CPU = time.Duration(grown("process_cpu_seconds_total") / max(1, r.Applied) * float64(time.Second))
 		if r.Applied >= float64(r.Written) {
 			break
 		}

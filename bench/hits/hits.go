@@ -127,7 +127,7 @@ func measure(ctx context.Context, cfg Config, flags []string) (_ Result, err err
 	if err := g.Cluster.WaitCaughtUp(ctx); err != nil {
 		return Result{}, err
 	}
-	m := &meter{cfg: cfg, url: g.URL(database), web: "http://" + web + "/metrics", popularity: newPopularity(cfg.Rows, cfg.Zipf)}
+	m := &meter{cfg: cfg, url: g.URL(database), web: web, popularity: newPopularity(cfg.Rows, cfg.Zipf)}
 	if err := m.covered(ctx); err != nil {
 		return Result{}, err
 	}
@@ -334,17 +334,11 @@ func (m *meter) metrics(ctx context.Context) (metrics, error) {
 	if err != nil {
 		return metrics{}, err
 	}
-	out := metrics{
-		at: time.Now(), misses: map[string]float64{},
-		hits: all[`freshet_cache_hits_total{tier="l1"}`], shared: all["freshet_flight_shared_total"],
-		waits: all["freshet_catch_up_waits_total"], vain: all["freshet_catch_up_waits_in_vain_total"],
-	}
-	for series, v := range all {
-		if reason, ok := strings.CutPrefix(series, `freshet_cache_misses_total{reason="`); ok {
-			out.misses[strings.TrimSuffix(reason, `"}`)] = v
-		}
-	}
-	return out, nil
+	return metrics{
+		at: time.Now(), misses: all.By("freshet_cache_misses_total", "reason"),
+		hits: all.Sum("freshet_cache_hits_total", "tier", "l1"), shared: all.Sum("freshet_flight_shared_total"),
+		waits: all.Sum("freshet_catch_up_waits_total"), vain: all.Sum("freshet_catch_up_waits_in_vain_total"),
+	}, nil
 }
 
 // popularity draws keys by Zipf's law with any exponent (math/rand has it only for those above 1). Which keys are popular has nothing to do

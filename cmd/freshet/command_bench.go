@@ -58,6 +58,20 @@ type feedCommand struct {
 	For     time.Duration `default:"10s" placeholder:"TIME" help:"How long is measured. Default: ${default}."`
 }
 
+// begin begins a measurement with what was found to be right, and otherwise says what is wrong: self is this program, by which others are started, and ctx ends
+// with a first signal; a second one ends us at once.
+func (v *validation) begin() (ctx context.Context, self string, stop func(), err error) {
+	if err := errors.Join(v.wrong...); err != nil {
+		return nil, "", nil, usageError{err}
+	}
+	if self, err = os.Executable(); err != nil {
+		return nil, "", nil, err
+	}
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, self, stop, nil
+}
+
 // Run measures and prints.
 func (c *feedCommand) Run(env *environment) error {
 	v := validation{}
@@ -66,14 +80,10 @@ func (c *feedCommand) Run(env *environment) error {
 	if c.For < time.Second {
 		v.add("--for: %v is too little: at least 1s", c.For)
 	}
-	if err := errors.Join(v.wrong...); err != nil {
-		return usageError{err}
-	}
-	self, err := os.Executable()
+	ctx, self, stop, err := v.begin()
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	_, err = feedlag.Run(ctx, feedlag.Config{Freshet: self, Rate: c.Rate, Clients: c.Clients, Flushed: c.Flushed, For: c.For, Out: env.stdout})
 	return err
@@ -96,14 +106,10 @@ func (c *hitsCommand) Run(env *environment) error {
 	if c.Replicas < 0 || c.Replicas > 16 {
 		v.add("--replicas: %d is out of range: from 0 to 16", c.Replicas)
 	}
-	if err := errors.Join(v.wrong...); err != nil {
-		return usageError{err}
-	}
-	self, err := os.Executable()
+	ctx, self, stop, err := v.begin()
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	_, _, err = hits.Run(ctx, hits.Config{Freshet: self, Rows: c.Rows, Clients: c.Clients, Writes: c.Writes, Own: c.OwnWrites, Zipf: c.Zipf, For: c.For,
 		Replicas: c.Replicas, RowsOnly: c.RowsOnly, Level: c.Level, L1: c.L1Size, Out: env.stdout})
@@ -112,13 +118,14 @@ func (c *hitsCommand) Run(env *environment) error {
 
 // Run runs the check and prints what it has found.
 func (c *consistencyCommand) Run(env *environment) error {
-	cfg, err := c.config()
+	v := validation{}
+	cfg := c.config(&v)
+	ctx, self, stop, err := v.begin()
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	defer context.AfterFunc(ctx, stop)() // a second one ends us at once
+	cfg.Freshet = self
 	_, _ = fmt.Fprintf(env.stdout, "seed %d, %d clients at level %s, %d writers past Freshet, %d replicas; broken: %s\n",
 		cfg.Seed, cfg.Clients, cfg.Level, cfg.Past, cfg.Replicas, strings.Join(cfg.Faults, " "))
 	report, err := check.Run(ctx, cfg)
@@ -132,8 +139,7 @@ func (c *consistencyCommand) Run(env *environment) error {
 	return nil
 }
 
-func (c *consistencyCommand) config() (check.Config, error) {
-	v := validation{}
+func (c *consistencyCommand) config(v *validation) check.Config {
 	v.atLeast("clients", c.Clients, 1)
 	v.atLeast("violations", c.Violations, 1)
 	v.notNegative("for", c.For)
@@ -165,15 +171,11 @@ func (c *consistencyCommand) config() (check.Config, error) {
 			faults = append(faults, f)
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return check.Config{}, err
-	}
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64()
 	}
 	return check.Config{
-		Freshet: self, Replicas: c.Replicas, Clients: c.Clients, Past: c.Writers, Level: c.Level, For: c.For, Ops: c.Ops, Seed: c.Seed,
+		Replicas: c.Replicas, Clients: c.Clients, Past: c.Writers, Level: c.Level, For: c.For, Ops: c.Ops, Seed: c.Seed,
 		Faults: faults, Bound: c.MaxStaleness, Most: c.Violations, Allow: c.Allow, Out: os.Stderr,
-	}, errors.Join(v.wrong...)
+	}
 }

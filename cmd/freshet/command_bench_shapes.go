@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/jackc/pgx/v5"
 
@@ -36,14 +33,10 @@ func (c *shapesCommand) Run(env *environment) (err error) {
 	if c.Replicas < 0 || c.Replicas > 16 {
 		v.add("--replicas: %d is out of range: from 0 to 16", c.Replicas)
 	}
-	if err := errors.Join(v.wrong...); err != nil {
-		return usageError{err}
-	}
-	self, err := os.Executable()
+	ctx, self, stop, err := v.begin()
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64()
