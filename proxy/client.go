@@ -108,7 +108,7 @@ func (c *client) begin(a *Admitted, db *Database) {
 		c.pid = c.home.PID()
 	}
 	for s.mu.sessions[c.pid] != nil || c.pid == 0 {
-		c.pid = s.nextPID.Add(1)
+		c.pid = firstClientPID + s.nextPID.Add(1)%(firstConsolePID-firstClientPID)
 	}
 	s.mu.sessions[c.pid] = c
 	session.pid = c.pid

@@ -20,8 +20,12 @@ import (
 // The console is a database without a server. Its clients are few and what they ask for may take long, so each has a goroutine that
 // blocks (and one more that reads), beside the shards. What commands mean is admin.Console's business; here is the protocol.
 
-// firstConsolePID is beyond the process ids that servers have, by which clients are known with --pool-mode session.
-const firstConsolePID = 1 << 30
+// The numbers that clients are told as their process ids are beyond those that processes of servers have. These are in notifications, where nobody must
+// take another's for their own; and by them clients are known with --pool-mode session.
+const (
+	firstClientPID  = 1 << 24
+	firstConsolePID = 1 << 30
+)
 
 // Limits of a console's client.
 const (

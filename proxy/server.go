@@ -52,6 +52,7 @@ type Server struct {
 	epochs  []int64 // of the loops: when each was made (consistency.Now)
 	planner *planners
 	targets map[*topology.Node]backend.Target
+	senders map[*topology.Node]*backend.Senders
 
 	clients    atomic.Int64 // admitted or being admitted
 	seats      atomic.Int64 // those of them that have a seat
@@ -85,7 +86,7 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Shards <= 0 {
 		cfg.Shards = runtime.NumCPU()
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, targets: map[*topology.Node]backend.Target{}}
+	s := &Server{cfg: cfg, log: cfg.Logger, targets: map[*topology.Node]backend.Target{}, senders: map[*topology.Node]*backend.Senders{}}
 	s.SetMaxClients(cfg.MaxClients)
 	cfg.Admitter.server.Store(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background()) // ended by Shutdown
@@ -99,7 +100,7 @@ func NewServer(cfg Config) (*Server, error) {
 			s.cancel()
 			return nil, fmt.Errorf("%s: %w", n.Addr(), err)
 		}
-		s.targets[n] = t
+		s.targets[n], s.senders[n] = t, &backend.Senders{}
 	}
 	// The shards hold on to their processors; everything beside them needs some of its own.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.Shards+shard.Headroom))
@@ -166,7 +167,7 @@ func (s *Server) pool(n *topology.Node, database, user string) *backend.Pool {
 		p = backend.NewPool(s.targets[n], database, user, s.loops, backend.Options{
 			Size: s.cfg.PoolSize, Wait: s.cfg.PoolWait, Connect: s.cfg.ConnectTimeout,
 			Lifetime: s.cfg.ServerLifetime, IdleTimeout: s.cfg.ServerIdleTimeout,
-			Logger: s.log, Failed: n.Failed, Worked: n.Worked, Epoch: n.Epoch, Defaults: db.Defaults,
+			Logger: s.log, Failed: n.Failed, Worked: n.Worked, Epoch: n.Epoch, Defaults: db.Defaults, Senders: s.senders[n],
 			Closing: func() bool { return db.Paused() || n.Drained() && n.Role() == topology.Replica },
 			Vouch: func(ask func(string) (string, error)) (uint64, error) {
 				v := n.BeginVouch()

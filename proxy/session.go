@@ -118,7 +118,8 @@ type Session struct {
 	local  *ShardLocal
 	db     *Database
 	user   string
-	pid    uint32 // by which the client knows its session
+	pid    uint32          // by which the client knows its session
+	sender *backend.Sender // of the server connection in hand, once the session may have notified over it
 
 	phase phase
 	in    []byte // bytes of the client that wait for their turn

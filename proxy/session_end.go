@@ -562,6 +562,10 @@ func (s *Session) drop() {
 		s.serverPaused = false
 		s.conn.ResumeRead()
 	}
+	if s.sender != nil {
+		s.sender.End(s.pid, s.env.Now())
+		s.sender = nil
+	}
 	s.conn, s.node = nil, nil
 	s.serverTx, s.onReplica, s.poisoned = wire.TxIdle, false, false
 	s.q, s.qHead = s.q[:0], 0

@@ -317,6 +317,9 @@ func (s *Session) send() {
 		s.ownSequences(c)
 	}
 	s.ddlNote()
+	if u.writes && s.mayNotify() {
+		s.noteSender()
+	}
 	if u.writes && !s.wrote && !s.onReplica {
 		s.wrote = true
 		s.cons.WriteBegan()

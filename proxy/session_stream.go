@@ -124,6 +124,7 @@ func (s *Session) streamWrites() {
 	u := &s.unit
 	u.writes = true
 	s.ownSequences(s.conn)
+	s.noteSender()
 	if !s.wrote && !s.onReplica {
 		s.wrote = true
 		s.cons.WriteBegan()

@@ -115,6 +115,9 @@ func (c *closure) body(text, where string, deparsed bool) {
 		if b := stateWord(words, i); b != "" {
 			c.effect.add(effect{binds: b + " in " + where})
 		}
+		if w.first && w.kind == tokenIdent && w.text == "notify" {
+			c.effect.add(effect{notifies: true})
+		}
 		// Where a name follows schema and point, the schema is certain for operators and in calls; elsewhere it could
 		// be the alias of a table.
 		schema := ""

@@ -21,6 +21,7 @@ type effect struct {
 	leavesSeq   bool   // nextval, setval
 	catalogs    bool   // reads what is in system catalogs
 	prepared    bool   // shows the connection's prepared statements
+	notifies    bool   // may NOTIFY
 	untimed     bool   // not cacheable for a time either (freshet.cache_ttl): see forATime
 }
 
@@ -36,6 +37,7 @@ func (e *effect) add(o effect) {
 	e.leavesSeq = e.leavesSeq || o.leavesSeq
 	e.catalogs = e.catalogs || o.catalogs
 	e.prepared = e.prepared || o.prepared
+	e.notifies = e.notifies || o.notifies
 	e.untimed = e.untimed || o.untimed
 }
 

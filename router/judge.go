@@ -125,6 +125,8 @@ func (j *judge) builtin(f *catalog.Function) effect {
 		e.readsSeq = true
 	case "nextval", "setval":
 		e.leavesSeq = true
+	case "pg_notify":
+		e.notifies = true
 	}
 	e.binds = binding[f.Name]
 	e.frees = volatileReads[f.Name] == releasesLock

@@ -141,6 +141,22 @@ func TestNamesInPlans(t *testing.T) {
 	}
 }
 
+func TestWhatMayNotifyIsInThePlan(t *testing.T) {
+	planner, _ := testPlanner(t)
+	for sql, notifies := range map[string]bool{
+		"SELECT 1": false, "SELECT name FROM accounts WHERE id = 1": false, "INSERT INTO accounts (id) VALUES (1)": false, "UPDATE accounts SET name = 'a'": false,
+		"COPY accounts FROM STDIN": false, "BEGIN": false, "SET work_mem = 1": false, "COMMIT": false,
+		"NOTIFY a": true, "SELECT pg_notify('a', 'b')": true, "INSERT INTO accounts SELECT 1 FROM pg_notify('a', 'b')": true,
+		"WITH x AS (INSERT INTO accounts SELECT 1 FROM pg_notify('a', 'b')) SELECT 1": true,
+		"SELECT 1; NOTIFY a": true, "DO $$ BEGIN NOTIFY a; END $$": true, "CREATE TABLE n (i int)": true, "VACUUM": true, "LISTEN a": true,
+		"EXECUTE p": true, "FETCH c": true, "SELEC": true,
+	} {
+		if p := planner.Plan(sql, router.Context{SearchPath: publicPath}); p.Notifies != notifies {
+			t.Errorf("%s: %v; want %v", sql, p.Notifies, notifies)
+		}
+	}
+}
+
 func TestHintIsInThePlan(t *testing.T) {
 	p := noCatalog().Plan("SELECT 1 /* freshet: route=replica cache=off */; SELECT 2", router.Context{})
 	want := router.Hint{Route: router.RouteReplica, Cache: router.CacheOff}

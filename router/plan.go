@@ -175,6 +175,8 @@ type Plan struct {
 	ReadsCatalogs bool
 	// ShowsPrepared: it shows the prepared statements of the server connection.
 	ShowsPrepared bool
+	// Notifies: it may send notifications, by itself, a function or a trigger. Everything that isn't known not to does.
+	Notifies bool
 	// ReplicaToo: in a READ ONLY transaction a replica does the same with the statement as the primary (which may be to refuse it).
 	ReplicaToo bool
 	// Vacates: the statement needs a database in which nobody is.

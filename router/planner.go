@@ -71,11 +71,13 @@ func (st *statement) finish(p *Plan, scan Scan) *Plan {
 	p.Generation = st.generation
 	p.Lasting = p.Lasting || lasting(p.Binds)
 	p.Frees = p.Frees || p.frees()
+	p.Notifies = p.Notifies || p.notifies()
 	p.Hint = scan.Hint
 	p.ReplicaToo = p.replicaToo()
 	for _, part := range p.Parts {
 		part.Lasting = part.Lasting || lasting(part.Binds)
 		part.Frees = part.Frees || part.frees()
+		part.Notifies = part.Notifies || part.notifies()
 		part.Generation, part.Hint = st.generation, scan.Hint
 	}
 	return p
@@ -112,6 +114,15 @@ func (p *Plan) frees() bool {
 	return p.Binds != "" // and is undone, or dropped by a function at its end, or ON COMMIT
 }
 
+// notifies tells whether a statement of this kind has to be taken for one that may NOTIFY, whatever is known of what it calls.
+func (p *Plan) notifies() bool {
+	switch p.Kind {
+	case KindRead, KindWrite, KindCopy, KindMulti:
+		return p.Binds != ""
+	}
+	return p.Writes
+}
+
 // include adds a part's properties to those of a multi-statement text.
 func (p *Plan) include(part *Plan) {
 	p.Writes = p.Writes || part.Writes
@@ -126,6 +137,7 @@ func (p *Plan) include(part *Plan) {
 	}
 	p.Lasting = p.Lasting || part.Lasting || lasting(part.Binds)
 	p.Frees = p.Frees || part.Frees || part.frees()
+	p.Notifies = p.Notifies || part.Notifies || part.notifies()
 	p.Unbinds = p.Unbinds || part.Unbinds
 	p.DDL = p.DDL || part.DDL
 	p.ReadsSequenceState = p.ReadsSequenceState || part.ReadsSequenceState
@@ -173,6 +185,7 @@ func (st *statement) unparsed(text string, err error) *Plan {
 	c := closure{j: st.j}
 	c.body(text, "a very long statement", false)
 	p.Kind, p.Binds, p.Lasting = KindWrite, c.effect.binds, c.effect.leavesLasting()
+	p.Notifies = c.effect.notifies
 	return p
 }
 

@@ -153,7 +153,8 @@ func (st *statement) selection(n *pg.Node) *Plan {
 func (e effect) plan(kind Kind) *Plan {
 	p := &Plan{Kind: kind, Reason: e.uncacheable, Binds: e.binds, Lasting: e.leavesLasting(), Frees: e.frees,
 		OnPrimary: e.primary != "", PrimaryReason: e.primary, Writes: e.write != "", WriteReason: e.write,
-		ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq, ReadsCatalogs: e.catalogs, ShowsPrepared: e.prepared}
+		ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq, ReadsCatalogs: e.catalogs, ShowsPrepared: e.prepared,
+		Notifies: e.notifies}
 	if p.Writes {
 		p.OnPrimary = true
 		if kind == KindRead {
@@ -193,6 +194,7 @@ func (p *Plan) addBinds(e effect) {
 	p.Lasting = p.Lasting || e.leavesLasting()
 	p.Frees = p.Frees || e.frees
 	p.LeavesSequenceState = p.LeavesSequenceState || e.leavesSeq
+	p.Notifies = p.Notifies || e.notifies
 }
 
 // utility plans a statement that counts as a write, with what it may leave behind.
@@ -215,7 +217,7 @@ func (st *statement) utility(n *pg.Node, kind Kind) *Plan {
 	} else if !needsCatalog(n) {
 		e = effect{}
 	}
-	p := &Plan{Kind: kind, Reason: "it isn't a SELECT", Binds: e.binds, Lasting: e.leavesLasting(), Frees: e.frees, ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq}
+	p := &Plan{Kind: kind, Reason: "it isn't a SELECT", Binds: e.binds, Lasting: e.leavesLasting(), Frees: e.frees, ReadsSequenceState: e.readsSeq, LeavesSequenceState: e.leavesSeq, Notifies: e.notifies}
 	p.markWrite(strings.TrimSuffix(nodeName(n), "Stmt"))
 	return p
 }

@@ -69,6 +69,7 @@ type Conn struct {
 	parked   bool // released, but waiting for cancels to be over
 	keeper   Borrower
 	spoilt   bool // see keep.go
+	sender   *Sender
 }
 
 // NewConn makes a connection over a transport that is already logged in. For tests and simulations;

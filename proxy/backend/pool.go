@@ -44,6 +44,8 @@ type Options struct {
 	Closing func() bool
 	// Defaults is a number that changes when a new connection would begin with other settings than an old one. Nil: they don't.
 	Defaults func() uint64
+	// Senders are told of the node's connections over which somebody may have sent a notification. Nil: nobody is.
+	Senders *Senders
 }
 
 // vouchRetry is the pause after a Vouch that failed: whoever watches the node has to find out first.
@@ -554,6 +556,9 @@ func (p *Pool) gone(c *Conn) {
 	c.closed = true
 	c.owner = nil
 	delete(c.home.used, c)
+	if c.sender != nil {
+		p.opts.Senders.remove(c.pid, c.sender)
+	}
 	p.mu.Lock()
 	p.mu.total--
 	p.mu.Unlock()
