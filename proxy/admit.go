@@ -176,22 +176,25 @@ type handshake struct {
 	tls    *auth.TLSState       // what there is for this client
 	secure *tls.ConnectionState // what there came to be; nil: no encryption
 	seated bool                 // has taken a seat
+	clock  *time.Timer          // of AdmitConfig.Timeout
 	// begun: a startup message was understood, so that errors can be put in words.
 	begun bool
 }
 
-// Admit lets a client in, or refuses it. It blocks, at most for AdmitConfig.Timeout or until ctx ends, and owns conn
-// meanwhile. When it returns an error, always a *Refusal, the client has been told and conn is closed.
+// Admit lets a client in, or refuses it. It blocks, at most for AdmitConfig.Timeout (and while the database is paused) or until ctx ends, and
+// owns conn meanwhile. When it returns an error, always a *Refusal, the client has been told and conn is closed.
 func (a *Admitter) Admit(ctx context.Context, conn net.Conn) (*Admitted, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.Timeout, errAdmitTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	clock := time.AfterFunc(a.cfg.Timeout, func() { cancel(errAdmitTimeout) })
+	defer clock.Stop()
 	expired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(expired)
 		conn.SetDeadline(time.Unix(1, 0))
 	})
 
-	h := &handshake{conn: conn, r: wire.NewReader(conn), tls: a.cfg.TLS.Load()}
+	h := &handshake{conn: conn, r: wire.NewReader(conn), tls: a.cfg.TLS.Load(), clock: clock}
 	_, h.local = conn.(*net.UnixConn)
 	admitted, err := a.admit(ctx, h)
 	if !stop() {
@@ -294,6 +297,9 @@ func (a *Admitter) admit(ctx context.Context, h *handshake) (*Admitted, error) {
 		admitted.TLS = tls.VersionName(h.secure.Version) + "/" + tls.CipherSuiteName(h.secure.CipherSuite)
 	}
 	if !console {
+		if err := a.awaitResume(ctx, h); err != nil {
+			return nil, err
+		}
 		if admitted.Welcome, err = a.welcome(ctx, id, &h.req); err == nil {
 			admitted.Welcome, admitted.Unreported = splitWelcome(admitted.Welcome)
 		} else {

@@ -126,10 +126,15 @@ func keyOf(q *startupRequest) welcomeKey {
 // codeFull is the SQLSTATE of a server, a role or a database that has as many connections as it may have.
 const codeFull = "53300"
 
-// welcome is welcomes.get, except for a client who can't be welcomed by a server since that has no connection left. It
+// welcome is welcomes.get, except for a client whose database is paused, and one who can't be welcomed by a server since that has no connection left. It
 // may well be that Freshet's own pools have them all, and then they are there to serve it: it is given the welcome of
 // whoever came last with the same database, user and parameters.
 func (a *Admitter) welcome(ctx context.Context, id auth.Identity, q *startupRequest) ([]wire.ParamStatus, error) {
+	if a.paused(q.database) != nil {
+		if last, known := a.welcomes.kept.Get(keyOf(q)); known {
+			return slices.Clone(last.params), nil
+		}
+	}
 	params, err := a.welcomes.get(ctx, id, q)
 	var e *wire.Error
 	if errors.As(err, &e) && e.Code == codeFull {

@@ -54,6 +54,13 @@ func (c *client) findHome(a *Admitted, db *Database) {
 func (c *client) homeFound(a *Admitted, db *Database, node *topology.Node, sc *backend.Conn, err error) {
 	var pg *wire.Error
 	switch {
+	case errors.Is(err, backend.ErrClosing) && db.Paused():
+		db.AwaitResume(func() {
+			if !c.loop.Post(func() { c.findHome(a, db) }) {
+				c.turnAway(a, wire.Fatal("57P03", "the proxy is shutting down"))
+			}
+		})
+		return
 	case errors.Is(err, backend.ErrPoolWait):
 		c.turnAway(a, wire.Fatal("53300", "no connection to %s became free within %s", node.Addr(), c.srv.cfg.PoolWait).
 			WithHint("With --pool-mode session each client has a server connection for as long as it is connected: raise --pool-size, or connect fewer."))

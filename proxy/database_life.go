@@ -43,6 +43,16 @@ func (d *Databases) Get(name string) *Database {
 	return &r.Database
 }
 
+// Known returns a database that clients have used; nil: there is none of that name.
+func (d *Databases) Known(name string) *Database {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.mu.byName[name]; r != nil {
+		return &r.Database
+	}
+	return nil
+}
+
 // Enter returns a database for a client, which Leaves it at its end. It is looked after meanwhile.
 func (d *Databases) Enter(name string) *Database {
 	d.mu.Lock()

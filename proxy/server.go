@@ -233,7 +233,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
-// admissionTimeout is how long a client may take to say who it is, as Postgres' authentication_timeout.
+// admissionTimeout is how long what comes after the login may take, as Postgres' authentication_timeout.
 const admissionTimeout = 60 * time.Second
 
 // admit does what comes before a client's session, on a goroutine of its own.
@@ -252,14 +252,14 @@ func (s *Server) admit(conn net.Conn) {
 	if tc, ok := conn.(*net.TCPConn); ok {
 		tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 6})
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, admissionTimeout)
-	defer cancel()
-	a, err := s.cfg.Admitter.Admit(ctx, conn)
+	a, err := s.cfg.Admitter.Admit(s.ctx, conn)
 	if err != nil {
 		s.log.Debug("a client wasn't admitted", "client", conn.RemoteAddr().String(), "error", err)
 		conn.Close()
 		return
 	}
+	ctx, cancel := context.WithTimeout(s.ctx, admissionTimeout)
+	defer cancel()
 	if a.Cancel != nil {
 		// The client takes the end of this connection for the end of its request (HAZARDS 4).
 		s.cancelRequest(ctx, a.Cancel.PID, a.Cancel.Secret)

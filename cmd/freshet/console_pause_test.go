@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/freshet/freshet/proxy"
 )
 
@@ -110,4 +112,99 @@ func TestConsolePauses(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	do(t, inTx, "ROLLBACK")
+}
+
+// TestConsolePausesLogins: who connects to a paused database is let in if one like it has been before, and waits if not; with --pool-mode session
+// all wait. No server is asked meanwhile, who goes is gone, and RESUME lets all in.
+func TestConsolePausesLogins(t *testing.T) {
+	c := shared.Get(t)
+	for _, mode := range []proxy.PoolMode{proxy.PoolTransaction, proxy.PoolSession} {
+		t.Run(string(mode), func(t *testing.T) {
+			in := startTestServer(t, c, func(cfg *ServeConfig) { cfg.Cache, cfg.PoolMode = "off", string(mode) })
+			db := c.NewDatabase(t)
+			console := in.consoleOf(t, c)
+			type login struct {
+				conn *pgx.Conn
+				err  error
+			}
+			comes := func(ctx context.Context, name string) chan login {
+				ch := make(chan login, 1)
+				url := "postgres://postgres:" + c.Password() + "@" + in.Addrs()[0] + "/" + db + "?sslmode=disable&application_name=" + name
+				go func() {
+					conn, err := pgx.Connect(ctx, url)
+					ch <- login{conn, err}
+				}()
+				return ch
+			}
+			enters := func(ch chan login) *pgx.Conn {
+				t.Helper()
+				select {
+				case l := <-ch:
+					if l.err != nil {
+						t.Fatal(l.err)
+					}
+					t.Cleanup(func() { l.conn.Close(context.Background()) })
+					return l.conn
+				case <-time.After(30 * time.Second):
+					t.Fatal("it isn't let in")
+				}
+				return nil
+			}
+			ctx := context.Background()
+			enters(comes(ctx, "known")).Close(ctx)
+			eventually(t, "it is gone", func() bool { return in.server.Stats().Clients == 1 })
+			do(t, console, "PAUSE "+db)
+
+			waiting := []chan login{comes(ctx, "new"), comes(ctx, "new"), comes(ctx, "other")}
+			known, inside := comes(ctx, "known"), 0
+			var answered chan error
+			if mode == proxy.PoolTransaction {
+				conn := enters(known)
+				answered = make(chan error, 1)
+				go func() { _, err := conn.Exec(ctx, "SELECT 1"); answered <- err }()
+				eventually(t, "its statement waits", func() bool {
+					for _, row := range rowsOf(t, console, "SHOW CLIENTS") {
+						if row["application_name"] == "known" && row["waits_for"] == "RESUME" {
+							return true
+						}
+					}
+					return false
+				})
+				inside = 1
+			} else {
+				waiting = append(waiting, known)
+			}
+			eventually(t, "all have come", func() bool { return in.server.Stats().Clients == int64(1+inside+len(waiting)) })
+			brief, leave := context.WithCancel(ctx)
+			gone := comes(brief, "gone")
+			eventually(t, "one more has come", func() bool { return in.server.Stats().Clients == int64(2+inside+len(waiting)) })
+			leave()
+			if l := <-gone; l.err == nil {
+				t.Error("one that had gone was let in")
+			}
+			eventually(t, "it is gone", func() bool { return in.server.Stats().Clients == int64(1+inside+len(waiting)) })
+			n, err := c.Primary().Value(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = '"+db+"' AND application_name IN ('known', 'new', 'other', 'gone')")
+			if err != nil || n != "0" {
+				t.Errorf("%s server connections while it is paused: %v", n, err)
+			}
+			for _, ch := range waiting {
+				select {
+				case l := <-ch:
+					t.Fatalf("one got its answer while the database was paused: %v", l.err)
+				default:
+				}
+			}
+			do(t, console, "RESUME "+db)
+			for _, ch := range waiting {
+				if got := one(t, enters(ch), "SELECT 1"); got != "1" {
+					t.Error(got)
+				}
+			}
+			if answered != nil {
+				if err := <-answered; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }

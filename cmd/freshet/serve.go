@@ -169,6 +169,7 @@ func startServerOn(given *sockets, cfg ServeConfig, log *slog.Logger) (_ *instan
 	if err != nil {
 		return nil, err
 	}
+	i.wg.Go(func() { i.console.RunStats(ctx) })
 	if httpListener != nil {
 		i.http = admin.New(admin.Config{Source: i, Version: buildVersion(), Commit: buildCommit(), Logger: log})
 		i.wg.Add(1)

@@ -129,6 +129,7 @@ type Console struct {
 	cfg     ConsoleConfig
 	started time.Time
 	users   atomic.Pointer[consoleUsers]
+	period  period
 }
 
 type consoleUsers struct{ admins, stats []string }

@@ -96,7 +96,7 @@ func init() {
 		"CLIENTS":        {"a row for each client; KILL takes its pid", clientColumns, showClients},
 		"SERVERS":        {"a row for each server connection", serverColumns, showServers},
 		"POOLS":          {"a row for each database and user: clients and server connections", poolColumns, showPools},
-		"STATS":          {"a row for each database: what has been done since the start; averages are since then; times in microseconds", statsColumns, showStats},
+		"STATS":          {"a row for each database: what has been done since the start; averages are of the last minute that is over; times in microseconds", statsColumns, showStats},
 		"STATS_TOTALS":   {"the totals of SHOW STATS", partialStatsColumns, showStatsTotals},
 		"STATS_AVERAGES": {"the averages of SHOW STATS", partialStatsColumns, showStatsAverages},
 		"TOTALS":         {"the sums of SHOW STATS over all databases", []Column{{"name", Text}, {"value", Int}}, showTotals},
@@ -239,13 +239,6 @@ func (d *DatabaseInfo) totals() []int64 {
 		d.QueryTime.Microseconds(), d.Waiting.Microseconds()}
 }
 
-// averages are those of SHOW STATS_AVERAGES: for each second, and for each transaction or query.
-func (d *DatabaseInfo) averages(since time.Duration) []int64 {
-	t := d.totals()
-	seconds := max(int64(since/time.Second), 1)
-	return []int64{t[0] / seconds, t[1] / seconds, t[2] / seconds, t[3] / seconds, t[4] / max(t[0], 1), t[5] / max(t[1], 1), t[6] / seconds}
-}
-
 func row(first any, numbers ...[]int64) []any {
 	r := []any{first}
 	for _, list := range numbers {
@@ -256,43 +249,44 @@ func row(first any, numbers ...[]int64) []any {
 	return r
 }
 
-func (c *Console) statRows(ctx context.Context, of func(*DatabaseInfo) []any) ([][]any, []string, error) {
+// statRows are a row for each database. of gets its totals and averages.
+func (c *Console) statRows(ctx context.Context, of func(d *DatabaseInfo, totals, averages []int64) []any) ([][]any, []string, error) {
 	list, err := c.cfg.Operator.Databases(ctx)
+	began, ended := c.period.over(workOf(list), c.started)
 	var rows [][]any
 	for i := range list {
-		rows = append(rows, of(&list[i]))
+		d := &list[i]
+		rows = append(rows, of(d, d.totals(), averages(began, ended, d.Name)))
 	}
 	return rows, nil, err
 }
 
 func showStats(ctx context.Context, c *Console) ([][]any, []string, error) {
-	since := time.Since(c.started)
-	return c.statRows(ctx, func(d *DatabaseInfo) []any { return row(d.Name, d.totals(), d.averages(since)) })
+	return c.statRows(ctx, func(d *DatabaseInfo, totals, averages []int64) []any { return row(d.Name, totals, averages) })
 }
 
 func showStatsTotals(ctx context.Context, c *Console) ([][]any, []string, error) {
-	return c.statRows(ctx, func(d *DatabaseInfo) []any { return row(d.Name, d.totals()) })
+	return c.statRows(ctx, func(d *DatabaseInfo, totals, _ []int64) []any { return row(d.Name, totals) })
 }
 
 func showStatsAverages(ctx context.Context, c *Console) ([][]any, []string, error) {
-	since := time.Since(c.started)
-	return c.statRows(ctx, func(d *DatabaseInfo) []any { return row(d.Name, d.averages(since)) })
+	return c.statRows(ctx, func(d *DatabaseInfo, _, averages []int64) []any { return row(d.Name, averages) })
 }
 
 func showTotals(ctx context.Context, c *Console) ([][]any, []string, error) {
 	list, err := c.cfg.Operator.Databases(ctx)
-	var sum DatabaseInfo
-	for _, d := range list {
-		sum.Queries += d.Queries
-		sum.Transactions += d.Transactions
-		sum.Received += d.Received
-		sum.Sent += d.Sent
-		sum.QueryTime += d.QueryTime
-		sum.TransactionTime += d.TransactionTime
-		sum.Waiting += d.Waiting
+	now := workOf(list)
+	began, ended := c.period.over(now, c.started)
+	var names []string
+	sum := new(DatabaseInfo).totals()
+	for name, totals := range now.totals {
+		names = append(names, name)
+		for i, n := range totals {
+			sum[i] += n
+		}
 	}
 	var rows [][]any
-	for i, n := range slices.Concat(sum.totals(), sum.averages(time.Since(c.started))) {
+	for i, n := range slices.Concat(sum, averages(began, ended, names...)) {
 		rows = append(rows, []any{statsColumns[i+1].Name, n})
 	}
 	return rows, nil, err

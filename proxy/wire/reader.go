@@ -25,6 +25,9 @@ func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
 // Leftover is what was read and is in no message taken so far. It is a view, valid until the next read.
 func (r *Reader) Leftover() []byte { return r.buf[r.at:] }
 
+// More reads what the peer sends next, and takes nothing of it.
+func (r *Reader) More() error { return r.fill(len(r.Leftover()) + 1) }
+
 // fill reads until n bytes are there. It grows the buffer as bytes arrive, never because a length was claimed.
 func (r *Reader) fill(n int) error {
 	for len(r.buf)-r.at < n {
