@@ -41,7 +41,7 @@ func TestAdmit(t *testing.T) {
 	}
 	var logins atomic.Int32
 	service := target(t, p.URL(cluster.App))
-	a := admitter(t, AdmitConfig{Console: "freshet", Nodes: func() []backend.Target {
+	a := admitter(t, AdmitConfig{Console: "freshet", Timeout: time.Minute, Nodes: func() []backend.Target {
 		logins.Add(1)
 		return []backend.Target{service}
 	}}, p.URL(cluster.App))

@@ -291,9 +291,8 @@ func (c *console) message(ctx context.Context, m consoleMessage) bool {
 	case wire.MsgParse, wire.MsgBind, wire.MsgDescribe, wire.MsgExecute, wire.MsgClose:
 		text := ""
 		if text, err = c.extended(ctx, m); err != nil {
-			var pg *wire.Error
-			if errors.As(err, &pg) && pg.Code == "08P01" {
-				break // it can't be read, as anywhere else
+			if errors.As(err, new(unreadable)) {
+				break
 			}
 			c.fail(err, text)
 			c.skipping = true
@@ -343,7 +342,10 @@ func (c *console) query(ctx context.Context, text string) {
 
 // execute runs a statement. Another one isn't run before it has ended.
 func (c *console) execute(ctx context.Context, st *admin.Statement) (admin.Result, error) {
-	if c.tx == wire.TxFailed && st.Transaction != admin.TxCommit && st.Transaction != admin.TxRollback {
+	if c.tx == wire.TxIdle && (st.Transaction == admin.TxSavepoint || st.Transaction == admin.TxRollbackTo) {
+		return admin.Result{}, wire.Errorf("25P01", "savepoints can only be used in transaction blocks")
+	}
+	if c.tx == wire.TxFailed && st.Transaction != admin.TxCommit && st.Transaction != admin.TxRollback && st.Transaction != admin.TxRollbackTo {
 		return admin.Result{}, wire.Errorf("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -386,7 +388,7 @@ func (c *console) complete(st *admin.Statement, rows int) {
 		tag = fmt.Sprintf("%s %d", tag, rows)
 	}
 	switch st.Transaction {
-	case admin.TxBegin:
+	case admin.TxBegin, admin.TxRollbackTo:
 		c.tx = wire.TxActive
 	case admin.TxCommit, admin.TxRollback:
 		if c.tx == wire.TxFailed {

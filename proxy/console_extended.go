@@ -12,37 +12,40 @@ import (
 	"github.com/freshet/freshet/proxy/wire"
 )
 
+// unreadable is the error of a message that makes no sense. Its client has to go, as from anywhere else.
+type unreadable struct{ error }
+
 // extended answers a message of the extended protocol. text is that of the statement that an error is about.
 func (c *console) extended(ctx context.Context, m consoleMessage) (text string, err error) {
 	switch m.typ {
 	case wire.MsgParse:
 		p, err := wire.DecodeParse(m.body)
 		if err != nil {
-			return "", err
+			return "", unreadable{err}
 		}
 		return string(p.Query), c.parse(p)
 	case wire.MsgBind:
 		b, err := wire.DecodeBind(m.body)
 		if err != nil {
-			return "", err
+			return "", unreadable{err}
 		}
 		return "", c.bind(b)
 	case wire.MsgDescribe:
 		d, err := wire.DecodeDescribe(m.body)
 		if err != nil {
-			return "", err
+			return "", unreadable{err}
 		}
 		return "", c.describe(d)
 	case wire.MsgExecute:
 		e, err := wire.DecodeExecute(m.body)
 		if err != nil {
-			return "", err
+			return "", unreadable{err}
 		}
 		return "", c.executePortal(ctx, e)
 	}
 	d, err := wire.DecodeClose(m.body)
 	if err != nil {
-		return "", err
+		return "", unreadable{err}
 	}
 	if d.Object == wire.ObjectStatement {
 		delete(c.prepared, string(d.Name))

@@ -186,7 +186,7 @@ func TestConsoleSpeaksBothProtocols(t *testing.T) {
 			}
 			for sql, want := range map[string]string{
 				"SELECT 1": "1", "select  version()": "Freshet " + buildVersion() + " (console; PostgreSQL 14.0 protocol)", "SELECT pg_catalog.pg_is_in_recovery()": "false",
-				"SELECT current_database()": "freshet", "SELECT current_user": "postgres", "SELECT current_schema()": "<nil>",
+				"SELECT current_database()": "freshet", "select current_catalog": "freshet", "SELECT current_user": "postgres", "SELECT current_schema()": "<nil>",
 				"SHOW TRANSACTION ISOLATION LEVEL": "read committed", "show transaction_isolation": "read committed", "SHOW client_encoding": "UTF8",
 				"SHOW standard_conforming_strings": "on", "SHOW server_version_num": "140000", "SHOW TIME ZONE": "UTC",
 				"SHOW VERSION;": "Freshet " + buildVersion(), "/* c */ show -- x\n version": "Freshet " + buildVersion(),
@@ -216,6 +216,19 @@ func TestConsoleSpeaksBothProtocols(t *testing.T) {
 			if err := tx.Rollback(ctx); err != nil || conn.PgConn().TxStatus() != 'I' {
 				t.Error(err, conn.PgConn().TxStatus())
 			}
+			// What drivers make savepoints for.
+			for _, step := range []struct {
+				sql, code string
+				status    byte
+			}{
+				{"SAVEPOINT s", "25P01", 'I'}, {"ROLLBACK TO s", "25P01", 'I'}, {"BEGIN", "", 'T'}, {"SAVEPOINT s", "", 'T'}, {"nonsense", "42601", 'E'},
+				{"SAVEPOINT t", "25P02", 'E'}, {"ROLLBACK TO SAVEPOINT s", "", 'T'}, {"RELEASE SAVEPOINT s", "", 'T'}, {"nonsense", "42601", 'E'},
+				{"ROLLBACK TO s", "", 'T'}, {"SHOW VERSION", "", 'T'}, {"COMMIT", "", 'I'},
+			} {
+				if _, err := conn.Exec(ctx, step.sql); err != nil && sqlstate(err) != step.code || err == nil && step.code != "" || conn.PgConn().TxStatus() != step.status {
+					t.Errorf("%s: %v, then %c", step.sql, err, conn.PgConn().TxStatus())
+				}
+			}
 			// A failed transaction isn't committed.
 			do(t, conn, "BEGIN")
 			conn.Exec(ctx, "nonsense")
@@ -225,7 +238,7 @@ func TestConsoleSpeaksBothProtocols(t *testing.T) {
 			for sql, want := range map[string]string{
 				"SELEC 1": `unknown command "SELEC"`, "SELECT c.relname FROM pg_catalog.pg_class c": "the console doesn't run SQL",
 				"SHOW": "syntax error at end of command", "SHOW VERSION 1": `syntax error at or near "1"`, "SHOW NOTHING": "there is no SHOW NOTHING",
-				"/* open": "unterminated /* comment", "ROLLBACK TO s": `unknown command "ROLLBACK"`,
+				"/* open": "unterminated /* comment", "SAVEPOINT": `unknown command "SAVEPOINT"`,
 			} {
 				_, err := conn.Exec(ctx, sql)
 				var pg *pgconn.PgError
@@ -235,6 +248,9 @@ func TestConsoleSpeaksBothProtocols(t *testing.T) {
 			}
 			if _, err := conn.Exec(ctx, "SHOW VERSION", pgx.QueryExecModeExec, 1); err == nil {
 				t.Error("a parameter of a command that has none")
+			}
+			if r := conn.PgConn().ExecParams(ctx, "SHOW VERSION", [][]byte{[]byte("1")}, nil, nil, nil).Read(); sqlstate(r.Err) != "08P01" || conn.PgConn().IsClosed() {
+				t.Errorf("a parameter of a command that has none: %v, closed: %v", r.Err, conn.PgConn().IsClosed())
 			}
 		})
 	}

@@ -60,6 +60,8 @@ const (
 	TxBegin
 	TxCommit
 	TxRollback
+	TxSavepoint  // makes or releases one
+	TxRollbackTo // one
 )
 
 // Statement is a command of the console that has been understood. It is immutable, and can be run any number of times.

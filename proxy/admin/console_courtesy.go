@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
@@ -24,8 +25,15 @@ func courtesy(words []word, c *Console) (*Statement, error) {
 	case "COMMIT", "END":
 		return &Statement{Tag: "COMMIT", Transaction: TxCommit}, nil
 	case "ROLLBACK", "ABORT":
-		if len(words) < 3 { // not to a savepoint
+		if len(words) < 3 {
 			return &Statement{Tag: "ROLLBACK", Transaction: TxRollback}, nil
+		}
+		if slices.ContainsFunc(words[1:3], func(w word) bool { return w.keyword() == "TO" }) {
+			return &Statement{Tag: "ROLLBACK", Transaction: TxRollbackTo}, nil
+		}
+	case "SAVEPOINT", "RELEASE":
+		if len(words) > 1 {
+			return &Statement{Tag: words[0].keyword(), Transaction: TxSavepoint}, nil
 		}
 	case "DISCARD":
 		if len(words) == 2 {
@@ -85,6 +93,8 @@ func (c *Console) courtesySelect(words []word) *Statement {
 		return one("?column?", Text, constant("x"))
 	case "version()":
 		return one("version", Text, constant("Freshet "+c.cfg.Version+" (console; PostgreSQL "+serverVersion+" protocol)"))
+	case "current_catalog":
+		return one("current_catalog", Text, constant(ConsoleDatabase))
 	case "current_database()":
 		return one("current_database", Text, constant(ConsoleDatabase))
 	case "current_schema()":

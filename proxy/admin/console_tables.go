@@ -453,6 +453,9 @@ func showLimits(_ context.Context, c *Console) ([][]any, []string, error) {
 	return rows, nil, nil
 }
 
+// pgbouncerNames are those under which PgBouncer's exporters look for what they want to know.
+var pgbouncerNames = map[string]string{"max-clients": "max_client_conn", "pool-size": "default_pool_size", "pool-mode": "pool_mode"}
+
 func showConfig(_ context.Context, c *Console) ([][]any, []string, error) {
 	var rows [][]any
 	for _, e := range c.cfg.Operator.Config() {
@@ -461,6 +464,9 @@ func showConfig(_ context.Context, c *Console) ([][]any, []string, error) {
 			changeable = "yes"
 		}
 		rows = append(rows, []any{e.Name, Redact(e.Value), e.Default, changeable})
+		if name := pgbouncerNames[e.Name]; name != "" {
+			rows = append(rows, []any{name, e.Value, e.Default, changeable})
+		}
 	}
 	slices.SortFunc(rows, func(a, b []any) int { return strings.Compare(a[0].(string), b[0].(string)) })
 	return rows, nil, nil
