@@ -60,7 +60,14 @@ func (p *planners) judge(db *Database, ran []PlanRequest, done func(binds string
 
 func leftBehind(db *Database, ran []PlanRequest) string {
 	for _, req := range ran {
-		if p := db.Planner.Plan(req.Text, req.Context); p.Binds != "" && p.Kind != router.KindInvalid {
+		p := db.Planner.Plan(req.Text, req.Context)
+		switch {
+		case req.Executes && p.Kind == router.KindPrepare:
+			p = p.Prepared
+		case p.Executes():
+			p = p.Resolve(func(string) *router.Plan { return nil }) // what its own text prepares
+		}
+		if p.Binds != "" && p.Kind != router.KindInvalid {
 			return p.Binds
 		}
 	}

@@ -187,6 +187,7 @@ type Session struct {
 
 	named   map[string]*statement
 	unnamed *statement
+	watched bool     // pg_prepared_statements was looked at
 	overlay []named  // what names mean once the unit in hand has been executed
 	portals []portal // of this transaction
 	// portalsBefore are those before the unit in hand was read.
@@ -258,10 +259,14 @@ type unit struct {
 	binds       string // the session has to be bound, because …
 	provisional bool   // … but only if the statement succeeds
 	effects     []effect
-	settings    *settings // in force when it began
-	unsettled   bool      // it runs without the session's settings, since it does away with those that can't be made
-	reported    []string  // settings whose new values the server has reported
-	completed   int       // statements of the string that have succeeded
+	needs       []need        // see session_needs.go
+	needed      int           // so many of them are on the server
+	lacking     []lackingNeed // those that can't be had
+	undo        bool          // the last of them has failed in a transaction
+	settings    *settings     // in force when it began
+	unsettled   bool          // it runs without the session's settings, since it does away with those that can't be made
+	reported    []string      // settings whose new values the server has reported
+	completed   int           // statements of the string that have succeeded
 	rewriting   *rewriting
 	discarded   bool // DISCARD ALL has succeeded
 	doubtful    bool // the server connection isn\'t to be used again
@@ -342,6 +347,9 @@ type expect struct {
 	prepared     uint64       // exParse: the number of what will then be prepared on the server
 	st           *statement   // exParse, exLocal, exDescribeStatement: the statement
 	promises     bool         // exDescribeStatement: what the server says is what the client's Parse amounts to
+	needs        bool         // of fulfilNeeds
+	made         bool         // exDescribeStatement: what has just been made by PREPARE
+	makes        *statement   // exExecute: what PREPARE makes
 	verifies     bool         // exParse, exDescribeStatement: whether st is still what its client was told
 	name         string       // … and what the client calls it; of one of our own, its name on the server
 	nameHash     uint64       // exBind: of what the client calls the statement

@@ -39,7 +39,7 @@ func (s *Session) bindTo(why string) {
 }
 
 // unbind lets the session go again.
-func (s *Session) unbind() { s.bound, s.boundLasting, s.checkDue = "", false, false }
+func (s *Session) unbind() { s.bound, s.boundLasting, s.checkDue, s.watched = "", false, false, false }
 
 // boundSQL gives a row if anything is left on the server connection of what a session can be bound for, as far as a server can be
 // asked about it: something in the session's temporary schema, a channel it listens to, an advisory lock (outside of a transaction: a
@@ -49,7 +49,7 @@ const boundSQL = `SELECT WHERE EXISTS (SELECT FROM pg_catalog.pg_depend WHERE re
 OR EXISTS (SELECT FROM pg_catalog.pg_listening_channels())
 OR EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())
 OR EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)
-OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE pg_catalog.left(name, 8) OPERATOR(pg_catalog.<>) 'freshet_')`
+OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE pg_catalog.left(name, 8) OPERATOR(pg_catalog.<>) 'freshet_'`
 
 // noteFrees looks whether what the session is bound for may be gone after the unit.
 func (s *Session) noteFrees() {
@@ -71,7 +71,7 @@ func (s *Session) checkBound() bool {
 	s.phase = phaseChecking
 	s.conn.Unnamed = 0
 	s.expect(expect{kind: exQuery, swallow: true, checks: true})
-	s.conn.Write(wire.AppendQuery(s.local.out[:0], boundSQL))
+	s.conn.Write(wire.AppendQuery(s.local.out[:0], boundSQL+s.exceptNamed(s.conn)))
 	return true
 }
 

@@ -35,16 +35,17 @@ type ddlWindow struct {
 
 // ranStatement is a statement with what its names' meaning depends on besides the catalog.
 type ranStatement struct {
-	id      router.Fingerprint // statements with the same one leave the same behind
-	text    string
-	params  []uint32
-	role    string
-	path    string
-	pathSet bool
+	id       router.Fingerprint // statements with the same one leave the same behind
+	text     string
+	params   []uint32
+	role     string
+	path     string
+	pathSet  bool
+	executes bool // what its PREPARE has made
 }
 
 func (r ranStatement) same(o ranStatement) bool {
-	return r.id == o.id && r.role == o.role && r.path == o.path && r.pathSet == o.pathSet && slices.Equal(r.params, o.params)
+	return r.id == o.id && r.executes == o.executes && r.role == o.role && r.path == o.path && r.pathSet == o.pathSet && slices.Equal(r.params, o.params)
 }
 
 // ddlSettled is called when a unit is over: has it changed the catalog? committed: it has ended a transaction.
@@ -94,9 +95,9 @@ func (s *Session) ddlNote() {
 	if s.ddl.since == 0 || s.ddl.overrun || s.boundLasting {
 		return
 	}
-	note := func(id router.Fingerprint, text string, params []uint32) {
+	note := func(id router.Fingerprint, text string, params []uint32, executes bool) {
 		w := &s.ddl
-		r := ranStatement{id: id, text: text, params: params, role: s.role()}
+		r := ranStatement{id: id, text: text, params: params, role: s.role(), executes: executes}
 		r.path, r.pathSet = s.set.value("search_path")
 		if slices.ContainsFunc(w.ran, r.same) {
 			return // a migration that fills tables runs the same again and again
@@ -108,6 +109,11 @@ func (s *Session) ddlNote() {
 		}
 		w.ran = append(w.ran, r)
 	}
+	for _, n := range u.needs {
+		if !n.name {
+			note(n.st.fingerprint, n.st.text, n.st.params, n.st.sql)
+		}
+	}
 	switch {
 	case u.streaming, s.opaque, u.simple && len(u.buf) == 0:
 		s.ddl.overrun = true
@@ -116,13 +122,13 @@ func (s *Session) ddlNote() {
 			return // of itself it leaves nothing behind
 		}
 		id, _ := s.local.Lexer.Scan(queryText(u.buf))
-		note(id, string(queryText(u.buf)), nil)
+		note(id, string(queryText(u.buf)), nil, false)
 	case u.simple:
 		s.ddl.overrun = true // a function call message
 	default:
 		for i := range u.steps {
 			if st := &u.steps[i]; st.typ == wire.MsgExecute && st.st != nil {
-				note(st.st.fingerprint, st.st.text, st.st.params)
+				note(st.st.fingerprint, st.st.text, st.st.params, st.st.sql)
 			}
 		}
 	}
@@ -155,7 +161,7 @@ func (s *Session) ddlOver() bool {
 func (s *Session) ddlRequests(snap *catalog.Snapshot) []PlanRequest {
 	reqs := make([]PlanRequest, len(s.ddl.ran))
 	for i, r := range s.ddl.ran {
-		reqs[i] = PlanRequest{Text: r.text, Context: router.Context{
+		reqs[i] = PlanRequest{Text: r.text, Executes: r.executes, Context: router.Context{
 			Role: r.role, ParamTypes: r.params, SearchPath: snap.EffectiveSearchPath(s.user, r.role, r.path, r.pathSet),
 		}}
 	}

@@ -21,6 +21,9 @@ func (s *Session) prepared(e *expect) {
 		s.conn.Unnamed = e.st.id
 	default:
 		s.conn.Prepared.Add(e.prepared, e.st.name)
+		if e.st.ownName() {
+			s.nameHere(e.st)
+		}
 	}
 	if e.registers {
 		s.registerStatement(e.st, e.name)
@@ -62,6 +65,7 @@ func (s *Session) discardAll() {
 	s.txSettings.kept = s.variables()
 	s.unit.discarded = true
 	s.conn.Prepared.Clear()
+	clear(s.conn.Named)
 	s.conn.Unnamed = 0
 	s.conn.SequenceOwner = nil
 	s.unit.doubtful = s.boundLasting // who knows what else is left; the server process isn't reused

@@ -47,6 +47,14 @@ func (s *Session) serverError(e *expect, msg []byte) {
 		s.settleRefused(msg)
 		return
 	}
+	if e.needs {
+		s.needFailed(msg)
+		return
+	}
+	if e.made && u.simple {
+		s.skipToSync()
+		return
+	}
 	if e.verifies && s.phase == phaseSettling {
 		s.verifyFailed(e, msg)
 		return
@@ -92,7 +100,7 @@ func (s *Session) serverError(e *expect, msg []byte) {
 	if e.replace != nil {
 		s.toClient(e.replace.AppendTo(nil))
 	} else {
-		s.toClient(s.asClientKnows(e, msg))
+		s.toClient(s.asClientKnows(e, s.whyMissing(msg)))
 	}
 	s.copyEnded()
 	if e.kind != exQuery {
@@ -164,6 +172,11 @@ func (s *Session) withClientNames(ex *expect, msg []byte) []byte {
 		for name, st := range s.named {
 			if maphash.String(nameSeed, name) == ex.nameHash {
 				rename(st.name, name)
+				if _, after, ok := strings.Cut(e.Message, `"`+statementPrefix); ok && st.ownName() {
+					// Since the Bind was sent SQL has referred to it, so that it has got its own name.
+					number, _, _ := strings.Cut(after, `"`)
+					rename(statementPrefix+number, name)
+				}
 			}
 		}
 	}
@@ -289,6 +302,7 @@ func (s *Session) again() {
 	u := &s.unit
 	u.failed, u.sent, u.verified = false, false, false
 	u.broken = nil
+	u.needed, u.lacking, u.undo = 0, nil, false
 	if u.began {
 		u.began, s.held.on = false, true
 	}

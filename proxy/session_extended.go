@@ -18,6 +18,7 @@ type step struct {
 	plan     *router.Plan // of st
 	limited  bool         // Execute with a row limit
 	name     string       // Close: of the statement
+	makes    *statement   // Execute: what PREPARE will have made
 }
 
 // extendedUnit takes the messages up to Sync, if they are all there.
@@ -117,7 +118,7 @@ func (s *Session) readStep(msg []byte, off int) (step, error) {
 		}
 		oids := body[len(m.Name)+len(m.Query)+2:]
 		if len(m.Name) == 0 {
-			if u := s.unnamed; u != nil && u.text == string(m.Query) && bytes.Equal(u.oids, oids) {
+			if u := s.unnamed; u != nil && !u.fixed && u.text == string(m.Query) && bytes.Equal(u.oids, oids) {
 				st.st = u
 			} else {
 				st.st = newStatement(s.shared.Statements.serial(), "", m.Query, oids, s.local.Lexer)
@@ -221,11 +222,16 @@ func (s *Session) lookup(name []byte) *statement {
 			return s.overlay[i].st
 		}
 	}
+	return s.lookupBefore(name)
+}
+
+// lookupBefore finds what a client called name before the unit in hand.
+func (s *Session) lookupBefore(name []byte) *statement {
 	if len(name) == 0 {
 		return s.unnamed
 	}
 	st := s.named[string(name)]
-	if st != nil && st.scope != s.scope() && !(s.conn != nil && s.conn.Prepared.Has(st.id)) { // else the server knows better than we what has become of it
+	if st != nil && !st.ownName() && !st.fixed && st.scope != s.scope() && !(s.conn != nil && s.conn.Prepared.Has(st.id)) { // else the server knows better than we what has become of it
 		// Prepared under other settings. Where it is to be prepared again it is under those in force, and is another statement.
 		again := s.shared.Statements.intern([]byte(st.text), st.oids, s.scope(), s.editionLike(st), s.local.Lexer)
 		again.promise.CompareAndSwap(nil, st.promise.Load())
@@ -276,13 +282,13 @@ func (s *Session) plan(st *statement) *router.Plan {
 	}
 	s.refreshContext()
 	if p := st.plan.Load(); p != nil && p.context == s.ctxID && p.generation == s.ctxGen {
-		return p.plan
+		return st.executes(p.plan)
 	}
 	plan := s.db.Plans.Get(s.planKey(st.fingerprint, st.params))
 	if plan != nil {
 		st.remember(s.ctxID, s.ctxGen, plan)
 	}
-	return plan
+	return st.executes(plan)
 }
 
 func (s *Session) askPlan(st *statement) {
@@ -303,7 +309,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 		}
 		switch {
 		case st == knownFor:
-			u.steps[i].plan = known
+			u.steps[i].plan = st.executes(known)
 		case u.steps[i].plan == nil:
 			u.steps[i].plan = s.plan(st)
 		}
@@ -315,6 +321,9 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 	}
 	if s.readAgain(msgs) {
 		s.extendedPlan(msgs, knownFor, known)
+		return
+	}
+	if !s.resolveSteps(msgs) {
 		return
 	}
 	if s.conn == nil && s.answerTxSteps(msgs) {

@@ -13,9 +13,10 @@ func (s *Session) isLocal(p *router.Plan) bool {
 	switch p.Kind {
 	case router.KindDeallocate:
 		if p.Name == "" {
-			return s.bound == "" // else there may be SQL-level ones on the server connection; its effect forgets ours
+			return s.bound == "" // else there may be some on the server connection that aren't known
 		}
-		return s.named[p.Name] != nil
+		_, here := s.namedHere(s.conn, p.Name)
+		return s.named[p.Name] != nil && (!here || s.bound == "")
 	case router.KindSet, router.KindReset:
 		return p.Set != nil && isFreshet(p.Set.Name)
 	case router.KindShow:

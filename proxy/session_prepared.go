@@ -15,9 +15,13 @@ func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
 	}
 	for i := len(s.q) - 1; i >= s.qHead; i-- {
 		switch e := &s.q[i]; {
-		case e.kind == exParse && e.prepared != 0 && e.st != nil && e.st.name == st.name:
+		case (e.kind == exParse || e.kind == exExecute) && e.prepared != 0 && e.st != nil && e.st.name == st.name:
 			return e.st == st
 		case e.dropsUnnamed && st.name == "":
+			return false
+		case e.makes != nil && e.makes.name == st.name:
+			return e.makes == st
+		case e.kind == exExecute && e.plan != nil && e.plan.Unbinds && st.name != "":
 			return false
 		case e.evicts == st.id && e.evicts != 0:
 			return false
@@ -37,6 +41,9 @@ func (s *Session) ensurePrepared(c *backend.Conn, st *statement, out []byte) []b
 		return out
 	}
 	out = s.makeRoom(c, st, out)
+	if st.sql {
+		return s.replay(st, out)
+	}
 	types := wire.OIDs(st.oids[2:])
 	if d := st.promise.Load(); d != nil {
 		types = d.oids() // as Postgres does when it plans anew
@@ -83,6 +90,14 @@ func (s *Session) makeRoom(c *backend.Conn, st *statement, out []byte) []byte {
 
 // inUse says whether the unit in hand or a portal refers to a statement, or the statement is being closed already.
 func (s *Session) inUse(id uint64) bool {
+	if s.bound != "" && s.keptByName(id) {
+		return true
+	}
+	for i := range s.unit.needs {
+		if n := &s.unit.needs[i]; n.st.id == id || n.holder == id {
+			return true
+		}
+	}
 	for i := range s.unit.steps {
 		if st := s.unit.steps[i].st; st != nil && st.id == id {
 			return true

@@ -212,7 +212,7 @@ func (s *Session) describesNext() bool {
 
 // askPromise appends the question what the statement is that has just been prepared, unless that is known or the client asks itself.
 func (s *Session) askPromise(st *statement, name string, out []byte) []byte {
-	if name == "" || s.tx == wire.TxFailed || !mayBePromised(s.plan(st)) || s.describesNext() {
+	if s.tx == wire.TxFailed || s.describesNext() || !st.fixed && (name == "" || !mayBePromised(s.plan(st))) {
 		return out
 	}
 	s.expect(expect{kind: exDescribeStatement, swallow: true, st: st, name: name, promises: true})
@@ -221,7 +221,7 @@ func (s *Session) askPromise(st *statement, name string, out []byte) []byte {
 
 // mayBePromised says whether what a statement is depends on text, settings and catalog alone. What FETCH or EXECUTE gives depends on more.
 func mayBePromised(p *router.Plan) bool {
-	return p != nil && (p.Kind == router.KindRead || p.Kind == router.KindWrite)
+	return p != nil && (p.Kind == router.KindRead || p.Kind == router.KindWrite) && p.Mentions == nil
 }
 
 // verifyPromises prepares what the unit refers to and the server doesn't know yet, and finds out whether it still is what the client
@@ -239,7 +239,7 @@ func (s *Session) verifyPromises() bool {
 			continue
 		}
 		d := st.promise.Load()
-		if d == nil || !d.hasRows() || s.parsed(st) || s.localPlan(st) != nil {
+		if d == nil || !d.hasRows() || st.fixed || s.parsed(st) || s.localPlan(st) != nil {
 			continue
 		}
 		if u.steps[i].typ == wire.MsgBind {
@@ -247,8 +247,14 @@ func (s *Session) verifyPromises() bool {
 				continue
 			}
 		}
-		if had := s.hasPrepared(s.conn, st); had && (st.confirmed.Load() == s.ctxGen || s.serverTx != wire.TxIdle) {
+		if st.ownName() && slices.ContainsFunc(u.needs, func(n need) bool { return n.st.name == st.name }) {
+			continue // it is there, or the unit fails before it gets there
+		}
+		if had := s.hasPrepared(s.conn, st); had && (st.ownName() || st.confirmed.Load() == s.ctxGen || s.serverTx != wire.TxIdle) {
 			continue
+		}
+		if !any && len(s.conn.Named) > 0 {
+			out = s.dropOthers(out)
 		}
 		from := len(s.q)
 		out = s.ensurePrepared(s.conn, st, out)
@@ -273,7 +279,17 @@ func (s *Session) verifyPromises() bool {
 
 // described takes what the server says that a statement is.
 func (s *Session) described(e *expect, row []byte) {
+	if e.kind == exDescribeStatement && (e.made || e.needs) && len(s.parameters) > 0 {
+		s.needDescribed(e, row)
+		return
+	}
 	if e.kind != exDescribeStatement || e.st == nil || !e.promises && !e.verifies || len(s.parameters) == 0 {
+		return
+	}
+	if e.st.fixed {
+		if e.st.promise.Load() == nil {
+			e.st.promise.Store(newDescription(s.parameters, row))
+		}
 		return
 	}
 	st := e.st

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/freshet/freshet/consistency"
@@ -20,6 +21,11 @@ func (s *Session) run() {
 		if e.plan.Binds != "" {
 			s.bindBy(e.plan)
 		}
+	}
+	s.bindForPrepared()
+	if before == "" && s.bound != "" && s.bound != boundByDDL && s.tx != wire.TxFailed {
+		// What can't be seen may refer to them.
+		s.needAll(func(st *statement) bool { return st.sql })
 	}
 	if (before == "" || before == boundByDDL) && s.bound != before {
 		u.provisional = u.plan != nil && u.plan.Kind == router.KindInvalid && s.tx == wire.TxIdle
@@ -307,7 +313,7 @@ func (s *Session) granted(c *backend.Conn) {
 func (s *Session) send() {
 	u := &s.unit
 	c := s.conn
-	if s.verifyPromises() {
+	if s.fulfilNeeds() || s.verifyPromises() {
 		return
 	}
 	if s.seqUser {
@@ -325,6 +331,9 @@ func (s *Session) send() {
 		s.cons.WriteBegan()
 	}
 	s.local.out = s.local.out[:0]
+	if len(c.Named) > 0 && s.looksAtNames() {
+		s.local.out = s.dropOthers(s.local.out)
+	}
 	if (u.read || u.ttl > 0) && u.key != nil && (u.leading || u.alone) && u.plan != nil && (u.plan.Cacheable || u.ttl > 0) {
 		s.beginFill()
 	}
@@ -341,16 +350,24 @@ func (s *Session) send() {
 	}
 	s.phase = phaseRunning
 	u.begun = true
+	s.local.out = s.needInline(s.local.out)
 	if u.simple {
 		if u.rewriting != nil {
 			s.local.out = wire.AppendQuery(s.local.out, string(u.rewriting.text))
 		} else {
 			s.local.out = append(s.local.out, u.buf...)
 		}
-		s.expect(expect{kind: exQuery, plan: u.plan, quiet: u.sight.asks})
+		makes := u.makes()
+		s.expect(expect{kind: exQuery, plan: u.plan, quiet: u.sight.asks || makes != nil})
 		c.Unnamed = 0 // a Query drops the unnamed statement
+		for _, name := range makes {
+			s.local.out = s.describeMade(s.local.out, name, nil)
+		}
 		if u.sight.asks {
-			s.local.out = wire.AppendSync(s.queueAfter(s.local.out))
+			s.local.out = s.queueAfter(s.local.out)
+		}
+		if u.sight.asks || makes != nil {
+			s.local.out = wire.AppendSync(s.local.out)
 			s.expect(expect{kind: exSync})
 		}
 	} else {
@@ -441,7 +458,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			// that what follows is skipped and what went before is rolled back.
 			out = s.checkParse(out, p, st.st)
 			out = s.poison(out)
-			s.expect(expect{kind: exParse, st: st.st, replace: wire.Errorf("42P05", "prepared statement %q already exists", name)})
+			s.expect(expect{kind: exParse, st: st.st, replace: wire.Errorf("42P05", "prepared statement %s already exists", `"`+name+`"`)})
 		case local == nil && name != "" && s.hasPrepared(c, st.st) && !s.catalogSettled() && s.tx != wire.TxFailed:
 			// It may be out of date.
 			out = wire.AppendClose(out, wire.ObjectStatement, st.st.name)
@@ -509,6 +526,9 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			s.expect(expect{kind: exParse, replace: noSuchStatement(d.Name)})
 		case local != nil:
 			s.expect(expect{kind: exLocal, local: s.describeLocal(st, local)})
+		case st.object == wire.ObjectStatement && st.st.fixed && st.st.promise.Load() != nil && s.tx != wire.TxFailed && !s.parsed(st.st):
+			d := st.st.promise.Load()
+			s.expect(expect{kind: exLocal, local: append(slices.Clone(d.params), d.row...)})
 		case st.object == wire.ObjectStatement:
 			if told, err := s.refusedDescribe(c, st); err != nil {
 				out = s.poison(out)
@@ -527,7 +547,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			out = s.ensurePrepared(c, st.st, out)
 			out = wire.AppendDescribe(out, wire.ObjectStatement, st.st.name)
 			d, _ := wire.DecodeDescribe(wire.Body(msg))
-			s.expect(expect{kind: exDescribeStatement, st: st.st, name: string(d.Name), promises: s.parsed(st.st) && mayBePromised(st.plan), told: told})
+			s.expect(expect{kind: exDescribeStatement, st: st.st, name: string(d.Name), promises: s.parsed(st.st) && (st.st.fixed || mayBePromised(st.plan)), told: told})
 		default:
 			out = append(s.raise(c, msg, out), msg...)
 			s.expect(expect{kind: exDescribePortal})
@@ -539,12 +559,18 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 				s.expect(expect{kind: exParse, replace: err})
 				break
 			}
+			if local.Kind == router.KindDeallocate {
+				out = s.deallocateHere(c, local, out)
+			}
 			s.expect(expect{kind: exLocal, execute: local})
 			break
 		}
 		out = append(s.raise(c, msg, out), msg...)
 		args := s.portalArgs(msg, st.plan)
-		s.expect(expect{kind: exExecute, plan: st.plan, args: args})
+		s.expect(expect{kind: exExecute, plan: st.plan, args: args, st: st.st, makes: st.makes})
+		if st.makes != nil {
+			out = s.describeMade(out, st.makes.name, st.makes)
+		}
 		for _, set := range resets(st.plan, args) {
 			for _, sql := range corrections(s.base, set) {
 				out = s.executeOwn(out, sql)
@@ -556,6 +582,11 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		}
 		if st.object == wire.ObjectStatement || c == nil {
 			m, _ := wire.DecodeClose(wire.Body(msg))
+			if id, here := s.namedHere(c, string(m.Name)); here {
+				out = append(out, msg...)
+				s.expect(expect{kind: exClose, evicts: id, name: string(m.Name), closes: true})
+				break
+			}
 			s.expect(expect{kind: exLocal, local: closeComplete, name: string(m.Name), closes: st.object == wire.ObjectStatement})
 			break
 		}
@@ -621,7 +652,7 @@ func noSuchStatement(name []byte) *wire.Error {
 	if len(name) == 0 {
 		return wire.Errorf("26000", "unnamed prepared statement does not exist")
 	}
-	return wire.Errorf("26000", "prepared statement %q does not exist", string(name))
+	return wire.Errorf("26000", "prepared statement %s does not exist", `"`+string(name)+`"`)
 }
 
 // localPlan returns the plan of a statement if Freshet answers it, else nil.

@@ -317,6 +317,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		if e.begins && e.kind == exExecute {
 			s.held.on = false
 		}
+		if e.kind == exExecute && e.prepared != 0 {
+			s.prepared(&expect{prepared: e.prepared, st: e.st})
+		}
 		if e.kind == exExecute || e.kind == exProbe {
 			s.pop()
 		}
@@ -343,6 +346,9 @@ func (s *Session) serverMessage(typ byte, msg []byte) {
 		s.forward(e, msg)
 		if e.evicts != 0 {
 			s.conn.Prepared.Remove(e.evicts)
+			if e.closes {
+				s.deallocated(e.name)
+			}
 		}
 		s.pop()
 	case wire.MsgNoData:
@@ -468,6 +474,9 @@ func (s *Session) serverReady(e *expect, msg []byte) {
 			return
 		}
 		if s.phase == phaseSettling && s.head() == nil {
+			if s.undoNeed() {
+				return
+			}
 			if s.promiseError != nil {
 				s.serverTx = msg[wire.HeaderLen]
 				s.breakPromise()

@@ -107,8 +107,8 @@ func (s *Session) leaveSavepoint(name string, undo bool) {
 }
 
 // executed follows a statement's success: it does to the session what the statement has done on the server. args are the
-// values of its parameters, as far as they matter; tag is that of its CommandComplete.
-func (s *Session) executed(p *router.Plan, args []router.Assignment, tag []byte) {
+// values of its parameters, as far as they matter; tag is that of its CommandComplete; makes is what a PREPARE has made.
+func (s *Session) executed(p *router.Plan, args []router.Assignment, tag []byte, makes *statement) {
 	if p.Assigns != nil {
 		for _, a := range args {
 			s.assign(a)
@@ -125,8 +125,13 @@ func (s *Session) executed(p *router.Plan, args []router.Assignment, tag []byte)
 	case router.KindDeallocate:
 		if p.Name == "" {
 			s.conn.Prepared.Clear()
+			clear(s.conn.Named)
 			s.forgetStatements()
+		} else {
+			s.deallocated(p.Name)
 		}
+	case router.KindPrepare:
+		s.preparedBySQL(makes)
 	case router.KindCommit, router.KindPrepareTransaction:
 		s.settingsEnd(!bytes.HasPrefix(tag, []byte("ROLLBACK")))
 	case router.KindRollback:
@@ -278,7 +283,11 @@ func (s *Session) completed(e *expect, msg []byte) {
 		}
 		args = p.Assigns
 	}
-	s.executed(p, args, bytes.TrimRight(wire.Body(msg), "\x00"))
+	makes := e.makes
+	if makes == nil && p.Kind == router.KindPrepare {
+		makes = s.newPrepared(p, s.preparedText(e, p))
+	}
+	s.executed(p, args, bytes.TrimRight(wire.Body(msg), "\x00"), makes)
 }
 
 // setPortalArgs notes what a portal will set when it is executed.

@@ -41,21 +41,16 @@ func (s *Session) settleSQL() string {
 	if s.bound == "" { // else there may be SQL-level ones
 		if !c.Prepared.Empty() && c.Generation != s.ctxGen {
 			// What was prepared before a change of the catalog may not be what this client would get now.
-			sql = "DEALLOCATE ALL;"
-			c.Prepared.Clear()
-			c.Unnamed = 0
+			sql = s.deallocateShared(c)
 		}
 		c.Generation = s.ctxGen
 	}
 	if s.showsPrepared() {
-		for _, name := range c.Prepared.Names() {
-			sql += "DEALLOCATE " + name + ";"
-		}
-		c.Prepared.Clear()
+		sql += s.deallocateShared(c)
 	}
 	for c.Prepared.Clients() > s.shared.MaxPrepared { // a unit has needed more
 		id, name, _ := c.Prepared.Oldest(func(uint64) bool { return false })
-		sql += "DEALLOCATE " + name + ";"
+		sql += "DEALLOCATE " + quoteIdentifier(name) + ";"
 		c.Prepared.Remove(id)
 	}
 	if s.readsSequences() && !s.ownsSequences(c) {

@@ -11,6 +11,7 @@ type PlanRequest struct {
 	Context   router.Context
 	Number    uint64 // comes back with the answer
 	statement *statement
+	Executes  bool // of Judge: what the PREPARE in Text has made is executed
 }
 
 // opaquePlan is for sessions whose texts Freshet can't read with certainty.
@@ -85,6 +86,8 @@ func (s *Session) Planned(req PlanRequest, plan *router.Plan) {
 		st.remember(s.ctxID, s.ctxGen, plan)
 	}
 	switch {
+	case s.unit.simple && req.statement != nil: // that the Query executes
+		s.simplePlanned(s.unit.buf, s.unit.scan, s.unit.plan)
 	case s.unit.simple:
 		s.simplePlanned(s.unit.buf, s.unit.scan, plan)
 	case s.unit.streaming && s.unit.begun:
@@ -103,9 +106,17 @@ func (s *Session) simplePlanned(msg []byte, scan router.Scan, plan *router.Plan)
 	if plan.Kind != router.KindEmpty {
 		s.tallyText(u.fp, queryText(msg), plan, scan)
 	}
+	if plan.Executes() {
+		s.hold(msg)
+		if plan = s.resolve(plan); plan == nil {
+			return
+		}
+		u.plan = plan
+	}
 	if s.simpleLocal(plan) {
 		return
 	}
+	s.needMentioned(plan)
 	if plan.Hint.Bad {
 		s.hintNotice(queryText(msg))
 	}

@@ -59,10 +59,14 @@ func (s *Session) streamNext(p []byte) int {
 	if st.st != nil {
 		st.plan = s.plan(st.st)
 	}
-	if st.st != nil && st.plan == nil {
+	missing := st.st
+	if st.st != nil && st.plan != nil {
+		missing = s.resolveStreamed(&st)
+	}
+	if missing != nil {
 		u.buf = append(u.buf[:0], msg...)
 		u.steps = append(u.steps[:0], st)
-		s.askPlan(st.st)
+		s.askPlan(missing)
 		return n
 	}
 	s.streamStep(msg, &st)
@@ -115,7 +119,14 @@ func (s *Session) streamPlanned(st *statement, plan *router.Plan) {
 		return
 	}
 	step := s.unit.steps[0]
-	step.plan = plan
+	if step.plan == nil {
+		step.plan = step.st.executes(plan)
+	}
+	if missing := s.resolveStreamed(&step); missing != nil {
+		s.unit.steps[0] = step
+		s.askPlan(missing)
+		return
+	}
 	s.streamStep(s.unit.buf, &step)
 }
 
@@ -143,6 +154,7 @@ func (s *Session) streamStep(msg []byte, st *step) {
 		if plan.Binds != "" {
 			s.bindBy(plan)
 		}
+		s.bindForPrepare(plan, st.st != nil && st.st.scan.ClockWord)
 		u.effects = append(u.effects, effect{plan})
 		s.tallyStep(st.st, plan)
 		s.noteSequences()
@@ -150,7 +162,7 @@ func (s *Session) streamStep(msg []byte, st *step) {
 			s.bind("currval() or lastval() is in use")
 		}
 	}
-	s.local.out = s.local.out[:0]
+	s.local.out = s.showInline(st, s.needInline(s.local.out[:0]))
 	s.queueStep(s.conn, st, msg)
 	s.conn.Write(s.local.out)
 	if st.typ == wire.MsgSync {

@@ -320,7 +320,11 @@ func (s *Session) bindsFirst() bool {
 func (s *Session) queueOwn(id uint64, sql string, begins bool) {
 	out := s.local.out
 	name := append(append(make([]byte, 0, 32), "freshet_own_"...), byte('a'+(id-snapshotID)/26), byte('a'+(id-snapshotID)%26))
+	hides := s.showsPrepared() // and the client mustn't see it
 	if !s.conn.Prepared.Has(id) {
+		if hides {
+			id = 0
+		}
 		out = wire.AppendParse(out, string(name), sql)
 		s.expect(expect{kind: exParse, swallow: true, prepared: id, name: string(name), begins: begins})
 	}
@@ -328,6 +332,10 @@ func (s *Session) queueOwn(id uint64, sql string, begins bool) {
 	out = wire.AppendExecute(out, "", 0)
 	s.expect(expect{kind: exBind, swallow: true, begins: begins})
 	s.expect(expect{kind: exExecute, swallow: true, begins: begins})
+	if hides {
+		out = wire.AppendClose(out, wire.ObjectStatement, string(name))
+		s.expect(expect{kind: exClose, swallow: true, begins: begins, evicts: id})
+	}
 	s.local.out = out
 }
 

@@ -186,7 +186,9 @@ func quoteLiteral(s string) string {
 func quoteSettingName(name string) string {
 	parts := strings.Split(name, ".")
 	for i, p := range parts {
-		parts[i] = `"` + strings.ReplaceAll(p, `"`, `""`) + `"`
+		parts[i] = quoteIdentifier(p)
 	}
 	return strings.Join(parts, ".")
 }
+
+func quoteIdentifier(p string) string { return `"` + strings.ReplaceAll(p, `"`, `""`) + `"` }

@@ -23,7 +23,11 @@ type statement struct {
 	params []uint32
 	scope  string // who has prepared it, and under which settings
 	// edition keeps apart what has the same text but was prepared by another catalog, or promised to be something else.
-	edition string
+	edition  string
+	sql      bool      // made by PREPARE, which is the text; it has its own name on the server
+	binds    bool      // … and the session is bound as long as it is there
+	settings *settings // in force when it was made, where it has its own name
+	fixed    bool      // an EXECUTE, of which it isn't asked again what it is
 
 	promise   atomic.Pointer[description] // what clients have been told that it is; nil: not known
 	confirmed atomic.Uint64               // the newest generation of the catalog by which a server has said the same

@@ -161,6 +161,10 @@ type Plan struct {
 	Show string
 	// Name: savepoint, prepared statement, cursor, target of DISCARD, gid.
 	Name string
+	// Mentions are the names of prepared statements that the text refers to, or gives, in their order.
+	Mentions []Mention
+	// Prepared is the plan of the statement in a KindPrepare, as it counts where it is executed.
+	Prepared *Plan
 	// Transaction: options of KindBegin, KindCommit, KindRollback, and of SET TRANSACTION.
 	Transaction Transaction
 	// ReadsSequenceState: currval() or lastval(): the answer depends on what this session did before.
@@ -185,4 +189,9 @@ type Plan struct {
 	Parts []*Plan
 
 	utf8 bool // the database's encoding is UTF8
+
+	// See execute.go.
+	arguments  *Plan // of the EXECUTE in it
+	resolved   bool  // what it executes is known
+	plainTypes bool  // of Prepared: its parameters have types of Postgres' own; of arguments: they are literals
 }

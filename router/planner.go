@@ -140,6 +140,8 @@ func (p *Plan) include(part *Plan) {
 	p.Notifies = p.Notifies || part.Notifies || part.notifies()
 	p.Unbinds = p.Unbinds || part.Unbinds
 	p.DDL = p.DDL || part.DDL
+	p.Mentions = append(p.Mentions, part.Mentions...)
+	p.ShowsPrepared = p.ShowsPrepared || part.ShowsPrepared
 	p.ReadsSequenceState = p.ReadsSequenceState || part.ReadsSequenceState
 	p.LeavesSequenceState = p.LeavesSequenceState || part.LeavesSequenceState
 }

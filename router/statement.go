@@ -35,16 +35,15 @@ func (st *statement) one(n *pg.Node, text string) *Plan {
 	case *pg.Node_DeclareCursorStmt, *pg.Node_FetchStmt, *pg.Node_ClosePortalStmt:
 		return st.cursor(n)
 	case *pg.Node_PrepareStmt:
-		p := st.utility(n, KindPrepare)
-		p.Name, p.Binds = x.PrepareStmt.Name, "SQL PREPARE"
-		p.Writes, p.WriteReason = false, "" // it runs nothing
-		return p
+		return st.prepare(x.PrepareStmt)
 	case *pg.Node_ExecuteStmt:
-		p := st.utility(n, KindExecute)
-		p.Name = x.ExecuteStmt.Name
-		return p
+		return st.execute(x.ExecuteStmt)
 	case *pg.Node_DeallocateStmt:
-		return &Plan{Kind: KindDeallocate, Name: x.DeallocateStmt.Name, Reason: "DEALLOCATE", OnPrimary: true, PrimaryReason: "DEALLOCATE"}
+		p := &Plan{Kind: KindDeallocate, Name: x.DeallocateStmt.Name, Reason: "DEALLOCATE", OnPrimary: true, PrimaryReason: "DEALLOCATE", ReplicaToo: true}
+		if p.Name != "" {
+			p.Mentions = []Mention{{p.Name, KindDeallocate}}
+		}
+		return p
 	case *pg.Node_ListenStmt:
 		return st.binding(n, "LISTEN")
 	case *pg.Node_LoadStmt:
@@ -60,6 +59,7 @@ func (st *statement) one(n *pg.Node, text string) *Plan {
 	}
 	if plainUtility(n) {
 		p := st.utility(n, KindUtility)
+		p.executing(st, n)
 		p.DDL = changesCatalog(n)
 		p.Vacates = vacating(n)
 		if st.j != nil {
@@ -271,6 +271,7 @@ func (st *statement) copyStmt(x *pg.CopyStmt) *Plan {
 		q := st.selection(x.Query)
 		p.Writes, p.WriteReason = q.Writes, q.WriteReason
 		p.ReplicaToo = q.replicaToo() && p.Binds == ""
+		p.ShowsPrepared = q.ShowsPrepared
 	case x.Relation != nil && st.j != nil:
 		a := newAnalysis(st.j, st.path, nil, st.role)
 		a.rangeVar(x.Relation, nil)
@@ -293,8 +294,9 @@ func (st *statement) explain(x *pg.ExplainStmt) *Plan {
 	if !analyze {
 		// Planning runs no volatile function, but others, to simplify and to estimate.
 		q := st.utility(x.Query, KindRead)
-		return &Plan{Kind: KindRead, Reason: "EXPLAIN", OnPrimary: true, PrimaryReason: "EXPLAIN",
+		p := &Plan{Kind: KindRead, Reason: "EXPLAIN", OnPrimary: true, PrimaryReason: "EXPLAIN",
 			Binds: q.Binds, Lasting: q.Lasting, Frees: q.Frees}
+		return p.executing(st, x.Query)
 	}
 	p := st.one(x.Query, "")
 	switch p.Kind {

@@ -31,6 +31,8 @@ type Borrower interface {
 type State struct {
 	// Prepared holds the statements known to exist on the server.
 	Prepared Prepared
+	// Named are the numbers of those that have the name by which their session knows them. They may be gone from Prepared.
+	Named map[string]uint64
 	// Unnamed is the number of the unnamed prepared statement on the server, 0 when unknown.
 	Unnamed uint64
 	// Settings identifies the tracked settings that are in force; it is opaque here (proxy owns its meaning). nil: as at login.

@@ -59,6 +59,18 @@ func (p *Prepared) Names() []string {
 	return names
 }
 
+// All are the numbers of all that are there, with their names on the server.
+func (p *Prepared) All() map[uint64]string {
+	all := make(map[uint64]string, len(p.own)+p.Clients())
+	maps.Copy(all, p.own)
+	if p.clients != nil {
+		for _, id := range p.clients.Keys() {
+			all[id], _ = p.clients.Peek(id)
+		}
+	}
+	return all
+}
+
 // Remove notes that a statement is gone.
 func (p *Prepared) Remove(id uint64) {
 	delete(p.own, id)
