@@ -28,7 +28,9 @@ func (n *names) find(name string) (st *statement, before bool) {
 	return n.s.lookupBefore([]byte(name)), true
 }
 
-func (n *names) define(name string, st *statement) { n.defs = append(n.defs, named{name: name, st: st}) }
+func (n *names) define(name string, st *statement) {
+	n.defs = append(n.defs, named{name: name, st: st})
+}
 
 func (n *names) forgetAll() {
 	unnamed, _ := n.find("")
