@@ -106,6 +106,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	}
 	took := time.Since(r.start)
 	r.beside.Wait()
+	ctx = context.WithoutCancel(ctx) // who interrupts it wants to see what was found
 	after, err := r.lab.sources(ctx)
 	if err != nil {
 		return nil, err
