@@ -659,9 +659,37 @@ func (c *fakeServer) statement(sql string, describe bool) (ok bool) {
 	case word == "DISCARD":
 		clear(c.stmts)
 		c.out = wire.AppendCommandComplete(c.out, "DISCARD ALL")
+	case upper == "DEALLOCATE ALL":
+		clear(c.stmts)
+		c.out = wire.AppendCommandComplete(c.out, upper)
+	case word == "PREPARE" || word == "EXECUTE" || word == "DEALLOCATE":
+		return c.byName(word, strings.TrimSpace(sql), describe)
 	default:
 		c.out = wire.AppendCommandComplete(c.out, word)
 	}
+	return true
+}
+
+// byName runs PREPARE, EXECUTE or DEALLOCATE of a name.
+func (c *fakeServer) byName(word, sql string, describe bool) (ok bool) {
+	fields := strings.SplitN(sql, " ", 4) // PREPARE q AS SELECT 1
+	name := strings.Trim(fields[1], `"`)
+	there := c.stmts[name]
+	switch {
+	case word == "PREPARE" && there != "":
+		c.error("42P05")
+		return false
+	case word == "PREPARE":
+		c.stmts[name] = fields[3] + " "
+	case there == "":
+		c.error("26000")
+		return false
+	case word == "EXECUTE":
+		return c.statement(there, describe)
+	default:
+		delete(c.stmts, name)
+	}
+	c.out = wire.AppendCommandComplete(c.out, word)
 	return true
 }
 

@@ -239,7 +239,7 @@ func (s *Session) verifyPromises() bool {
 			continue
 		}
 		d := st.promise.Load()
-		if d == nil || !d.hasRows() || st.fixed || s.parsed(st) || s.localPlan(st) != nil {
+		if d == nil || !d.hasRows() || st.fixed || s.parsed(st) || s.localPlan(&u.steps[i]) != nil {
 			continue
 		}
 		if u.steps[i].typ == wire.MsgBind {

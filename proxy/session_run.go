@@ -447,7 +447,7 @@ func (s *Session) queueSteps(c *backend.Conn) {
 func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 	msg := msgs[st.off:st.end]
 	out := s.local.out
-	local := s.localPlan(st.st)
+	local := s.localPlan(st)
 	switch st.typ {
 	case wire.MsgParse:
 		p, _ := wire.DecodeParse(wire.Body(msg))
@@ -655,15 +655,13 @@ func noSuchStatement(name []byte) *wire.Error {
 	return wire.Errorf("26000", "prepared statement %s does not exist", `"`+string(name)+`"`)
 }
 
-// localPlan returns the plan of a statement if Freshet answers it, else nil.
-func (s *Session) localPlan(st *statement) *router.Plan {
-	if st == nil || s.tx == wire.TxFailed {
+// localPlan returns the plan of a message's statement if Freshet answers it, else nil. It goes by the plan that the unit was made from: the catalog may have
+// changed since, and what was taken for ours must not be taken for the server's halfway through.
+func (s *Session) localPlan(st *step) *router.Plan {
+	if st.st == nil || st.plan == nil || s.tx == wire.TxFailed || !s.isLocal(st.plan) {
 		return nil
 	}
-	if p := s.plan(st); p != nil && s.isLocal(p) {
-		return p
-	}
-	return nil
+	return st.plan
 }
 
 func (s *Session) describeLocal(st *step, p *router.Plan) []byte {
