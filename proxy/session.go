@@ -330,6 +330,7 @@ type portal struct {
 	name string
 	st   *statement
 	args []router.Assignment // what it will set
+	done bool                // it has been executed, by Freshet itself
 }
 
 // expect is a reply that is due from the server, or one of ours that has to wait for its turn (HAZARD 1).

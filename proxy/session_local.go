@@ -82,6 +82,16 @@ func (s *Session) answerLocal(out []byte, p *router.Plan, describe bool) ([]byte
 	return wire.AppendCommandComplete(out, tag), nil
 }
 
+// localPortal notes whether a portal of one of our own statements has been executed, and returns whether it had been before.
+func (s *Session) localPortal(name []byte, done bool) (before bool) {
+	for i := range s.portals {
+		if p := &s.portals[i]; p.name == string(name) {
+			before, p.done = p.done, done
+		}
+	}
+	return before
+}
+
 // checkLocal says why one of our own statements can't be executed.
 func (s *Session) checkLocal(p *router.Plan) *wire.Error {
 	var err error

@@ -493,6 +493,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 			}
 			switch {
 			case err == nil:
+				s.localPortal(b.Portal, false)
 				s.expect(expect{kind: exLocal, local: bindComplete})
 			case c == nil:
 				s.expect(expect{kind: exLocal, replace: err})
@@ -554,9 +555,21 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		}
 	case wire.MsgExecute:
 		if local != nil {
-			if err := s.checkLocal(local); err != nil && c != nil {
+			e, _ := wire.DecodeExecute(wire.Body(msg))
+			err := s.checkLocal(local)
+			again := s.localPortal(e.Portal, true)
+			if again && local.Kind == router.KindShow { // its row has been given
+				s.expect(expect{kind: exLocal, local: wire.AppendCommandComplete(nil, "SHOW")})
+				break
+			} else if again {
+				err = wire.Errorf("55000", "portal %s cannot be run", `"`+string(e.Portal)+`"`)
+			}
+			if err != nil && c != nil {
 				out = s.poison(out) // the server has to skip what follows, too
 				s.expect(expect{kind: exParse, replace: err})
+				break
+			} else if again {
+				s.expect(expect{kind: exLocal, replace: err})
 				break
 			}
 			if local.Kind == router.KindDeallocate {
