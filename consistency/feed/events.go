@@ -18,6 +18,7 @@ import (
 var eventTriggers = []eventTrigger{
 	onDDL,
 	{"freshet_sql_drop", "sql_drop", "catalog_dropped", catalogDroppedBody},
+	{"freshet_ddl_command_start", "ddl_command_start", "catalog_changing", catalogChangingBody},
 }
 
 var onDDL = eventTrigger{"freshet_ddl_command_end", "ddl_command_end", "catalog_changed", catalogChangedBody}
@@ -83,6 +84,33 @@ BEGIN
 	END IF;
 EXCEPTION WHEN OTHERS THEN
 	RAISE WARNING 'Freshet was not told of this %: %', tg_tag, sqlerrm;
+END`
+
+	// ALTER TABLE … SET UNLOGGED is refused for a table in a publication; from 18 on, so is SET EXPRESSION for a virtual column. What the statement will change isn't known yet, so that each table counts
+	// that its text names; those that stay logged are published again by themselves.
+	catalogChangingBody = `
+DECLARE
+	query text := pg_catalog.lower(pg_catalog.current_query());
+	named record;
+BEGIN
+	IF tg_tag OPERATOR(pg_catalog.<>) 'ALTER TABLE' OR query OPERATOR(pg_catalog.!~) '\m(unlogged|expression)\M' THEN
+		RETURN;
+	END IF;
+	BEGIN
+		FOR named IN SELECT n.nspname, c.relname FROM pg_catalog.pg_publication AS p
+			JOIN pg_catalog.pg_publication_rel AS r ON r.prpubid OPERATOR(pg_catalog.=) p.oid
+			JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) r.prrelid
+			JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+			WHERE p.pubname OPERATOR(pg_catalog.=) %PUBLICATION% AND NOT p.puballtables
+			AND CASE WHEN c.relname OPERATOR(pg_catalog.~) '\W'
+				THEN pg_catalog.strpos(query, pg_catalog.lower(c.relname::pg_catalog.text)) OPERATOR(pg_catalog.>) 0
+				ELSE pg_catalog.lower(c.relname::pg_catalog.text) OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(query, '\W+')) END
+		LOOP
+			EXECUTE pg_catalog.format('ALTER PUBLICATION %I DROP TABLE ONLY %I.%I', %PUBLICATION%, named.nspname, named.relname);
+		END LOOP;
+	EXCEPTION WHEN OTHERS THEN
+		RAISE WARNING 'Freshet could not take a table that is about to change out of its publication: %', sqlerrm;
+	END;
 END`
 
 	// What was dropped along with something temporary is temporary, whether it is said to be or not.

@@ -159,3 +159,38 @@ func TestHazard13DDLThatTakesTheIdentityAwayUnpublishes(t *testing.T) {
 	}
 	f.exec("UPDATE b SET id = id")
 }
+
+// A table of the publication can be made unlogged, as any other; it comes back by itself when it is logged again.
+func TestATableOfThePublicationCanBeMadeUnlogged(t *testing.T) {
+	f := newDatabase(t, servers.Get(t), `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); CREATE SCHEMA s; CREATE TABLE s."Odd one" (id int PRIMARY KEY)`)
+	f.start(Config{Maintain: true})
+	f.covers()
+	const listed = "SELECT coalesce(string_agg(tablename, ' ' ORDER BY tablename), '') FROM pg_publication_tables"
+	f.exec("BEGIN; ALTER TABLE A SET\nUNLOGGED")
+	if got := f.value(listed); got != "Odd one b" {
+		t.Errorf("published: %q", got)
+	}
+	f.exec(`ALTER TABLE s."Odd one" SET unlogged; COMMIT`)
+	f.until("they aren't covered", func() bool { return !f.cell("a").Covered() && !f.cell(`s."Odd one"`).Covered() })
+	if !f.cell("b").Covered() {
+		t.Error("the other table isn't covered any more")
+	}
+	f.exec("ALTER TABLE a SET LOGGED")
+	f.until("it is covered again", func() bool { return f.cell("a").Covered() })
+	// One that stays what it is isn't lost for long, nor if the statement fails.
+	f.exec("ALTER TABLE b ADD unlogged int")
+	f.until("it is published again", func() bool { return f.value(listed) == "a b" })
+	f.exec("ALTER TABLE b RENAME id TO unlogged_id")
+	if _, err := f.conn.Exec(f.Context(), "ALTER TABLE b ADD unlogged int"); err == nil {
+		t.Error("the column was there")
+	}
+	if got := f.value(listed); got != "a b" {
+		t.Errorf("published: %q", got)
+	}
+	if f.value("SELECT current_setting('server_version_num')::int >= 180000") == "t" {
+		f.exec("CREATE TABLE v (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) VIRTUAL)")
+		f.until("it is published", func() bool { return f.value(listed) == "a b v" })
+		f.exec("ALTER TABLE v ALTER twice SET EXPRESSION AS (id + id)")
+		f.until("it is published again", func() bool { return f.value(listed) == "a b v" })
+	}
+}

@@ -55,10 +55,11 @@ func load(ctx context.Context, conn *pgx.Conn, old *Snapshot) (s *Snapshot, visi
 		run  func(context.Context) error
 	}{
 		{"database", l.database}, {"schemas", l.schemas}, {"roles", l.roles}, {"settings", l.settings},
-		{"relations", l.relations}, {"columns", l.columns}, {"keys", l.keys}, {"inheritance", l.inheritance}, {"views", l.views},
-		{"rules", l.rules}, {"triggers", l.triggers}, {"cascades", l.cascades}, {"defaults", l.defaults},
+		{"relations", l.relations}, {"columns", l.columns}, {"keys", l.keys}, {"inheritance", l.inheritance}, {"triggers", l.triggers}, {"cascades", l.cascades}, {"defaults", l.defaults},
 		{"policies", l.policies}, {"types", l.types}, {"domains", l.domains}, {"functions", l.functions},
 		{"aggregates", l.aggregates}, {"operators", l.operators}, {"casts", l.casts},
+		// At last, since deparsing them locks the tables in them, until the transaction ends.
+		{"views", l.views}, {"rules", l.rules},
 	} {
 		if err := step.run(ctx); err != nil {
 			return nil, "", fmt.Errorf("catalog: reading %s: %w", step.what, err)

@@ -83,7 +83,7 @@ func (l *loader) triggers(ctx context.Context) error {
 	var ours, seesRefresh bool
 	err := l.each(ctx, `SELECT e.evtfoid, o.ours, o.ours AND e.evtname = 'freshet_ddl_command_end' AND e.evtenabled = 'A'
 		FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
-		CROSS JOIN LATERAL (SELECT e.evtname IN ('freshet_ddl_command_end', 'freshet_sql_drop') AND p.pronamespace::regnamespace::text = 'freshet' AS ours) o
+		CROSS JOIN LATERAL (SELECT e.evtname IN ('freshet_ddl_command_end', 'freshet_sql_drop', 'freshet_ddl_command_start') AND p.pronamespace::regnamespace::text = 'freshet' AS ours) o
 		WHERE e.evtenabled <> 'D' ORDER BY e.oid`, []any{&function, &ours, &seesRefresh}, func() {
 		if !ours { // those are known to leave nothing behind
 			l.s.EventTriggers = append(l.s.EventTriggers, function)
