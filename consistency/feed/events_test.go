@@ -187,7 +187,7 @@ func TestATableOfThePublicationCanBeMadeUnlogged(t *testing.T) {
 	if got := f.value(listed); got != "a b" {
 		t.Errorf("published: %q", got)
 	}
-	if f.value("SELECT current_setting('server_version_num')::int >= 180000") == "t" {
+	if f.value("SELECT current_setting('server_version_num')::int >= 180000") == "true" {
 		f.exec("CREATE TABLE v (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) VIRTUAL)")
 		f.until("it is published", func() bool { return f.value(listed) == "a b v" })
 		f.exec("ALTER TABLE v ALTER twice SET EXPRESSION AS (id + id)")
