@@ -19,11 +19,12 @@ const (
 	declared                 // … declared
 	binaryRows               // rows in binary
 	binaryParams             // both in binary
+	prepared                 // by the name of a prepared statement, again and again with other parameters
 	modes
 )
 
 func (m mode) String() string {
-	return [...]string{"simple", "extended", "extended, types declared", "extended, binary rows", "extended, binary"}[m]
+	return [...]string{"simple", "extended", "extended, types declared", "extended, binary rows", "extended, binary", "prepared"}[m]
 }
 
 // oids are the types that parameters are declared with.
@@ -57,6 +58,20 @@ func answer(ctx context.Context, conn *pgconn.PgConn, s Statement, m mode) (stri
 			formats = []int16{pgtype.BinaryFormatCode}
 		}
 		r = conn.ExecParams(ctx, s.SQL, values, types, nil, formats).Read()
+	case prepared:
+		d := s.on[conn]
+		if d == nil {
+			var err error
+			if d, err = conn.Prepare(ctx, s.Name, s.SQL, nil); err != nil {
+				return refusal(err)
+			}
+			s.on[conn] = d
+		}
+		values := make([][]byte, len(s.Params))
+		for i, p := range s.Params {
+			values[i] = []byte(p.text)
+		}
+		r = conn.ExecPrepared(ctx, s.Name, values, nil, nil).Read()
 	case binaryParams:
 		d, err := conn.Prepare(ctx, "", s.SQL, nil)
 		if err != nil {
@@ -115,6 +130,9 @@ func binaryOf(oid uint32, text string) ([]byte, int16) {
 
 // told asks Freshet about the last statement.
 func told(ctx context.Context, conn *pgconn.PgConn, what string) (string, error) {
+	if conn.TxStatus() == 'E' {
+		return "", nil // it wouldn't be answered
+	}
 	list, err := conn.Exec(ctx, "SHOW freshet."+what).ReadAll()
 	if err != nil {
 		return "", err

@@ -41,6 +41,22 @@ w coalesce({w}, '::1') | set_masklen('10.1.2.3'::inet, 8 + abs(({i})::int) % 8)
 q ({s})::char(4) | coalesce({q}, {q})
 `)
 
+// extras are of extensions, where there are these.
+var extras = map[string]map[class][]string{
+	"hstore": templates(`
+s {h} -> 'a' | ({h})::text | array_to_string(akeys({h}), ',') | coalesce({h} -> {s}, 'none')
+b {h} ? 'a' | {h} @> 'a=>1'::hstore | exist({h}, {s}) | {h} = {h} | defined({h}, 'b')
+i ({h} -> 'n')::int | cardinality(avals({h}))
+h {h} || {h} | hstore({s}, {s}) | delete({h}, 'a') | coalesce({h}, '') | slice({h}, {S}) | hstore(ROW({i}, {s})::pair)
+k hstore_to_jsonb({h})
+`),
+	"pg_trgm": templates(`
+b {s} % {s} | similarity({s}, {s}) > 0.3 | {s} <% {s}
+f similarity({s}, 'ab') | word_similarity({s}, {s}) | {s} <-> {s}
+S show_trgm({s})
+`),
+}
+
 // varying have answers that aren't a function of tables, settings and role, or read the clock.
 var varying = templates(`
 b random() < 2 | now() > '2000-01-01' | clock_timestamp() > {z} | pg_backend_pid() > 0 | CURRENT_DATE > {d} | noise(({i})::int) >= 0 | 'now'::timestamptz > '2000-01-01' | gen_random_uuid() IS NOT NULL | 'today'::date > '2000-01-01' | CURRENT_TIMESTAMP > {t} | age({t}) > '1 second' | pg_is_in_recovery() IS NOT NULL | txid_current() > 0 | statement_timestamp() > '2000-01-01' | LOCALTIME IS NOT NULL | inet_client_port() > 0
@@ -82,7 +98,7 @@ func templates(text string) map[class][]string {
 func (g *gen) fill(template string, sc []item, depth int) string {
 	var b strings.Builder
 	for i := 0; i < len(template); i++ {
-		if template[i] == '{' && i+2 < len(template) && template[i+2] == '}' && strings.IndexByte("isnfbdtzvueISjkyrcwq", template[i+1]) >= 0 {
+		if template[i] == '{' && i+2 < len(template) && template[i+2] == '}' && strings.IndexByte("isnfbdtzvueISjkyrcwqh", template[i+1]) >= 0 {
 			b.WriteString(g.expr(class(template[i+1]), sc, depth-1))
 			i += 2
 			continue
@@ -104,7 +120,11 @@ func (g *gen) expr(c class, sc []item, depth int) string {
 				return s
 			}
 		}
-		return "(" + g.fill(g.pick(scalars[c]), sc, depth) + ")"
+		list := scalars[c]
+		if more := g.extra(c); more != nil && (list == nil || g.one(8)) {
+			list = more
+		}
+		return "(" + g.fill(g.pick(list), sc, depth) + ")"
 	}
 	if !g.one(5) {
 		if col := g.column(sc, c); col != "" {
@@ -112,6 +132,16 @@ func (g *gen) expr(c class, sc []item, depth int) string {
 		}
 	}
 	return g.valueAs(c, g.one(12))
+}
+
+// extra are templates of an extension.
+func (g *gen) extra(c class) []string {
+	for _, name := range g.extensions { // in their order, or a seed wouldn't make the same statements again
+		if list := extras[name][c]; list != nil && (c == 'h' || g.one(2)) {
+			return list
+		}
+	}
+	return nil
 }
 
 // subExpr is a scalar subquery.

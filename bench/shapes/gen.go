@@ -45,7 +45,9 @@ type gen struct {
 	varies  bool
 	ordered bool // the last query that was made says in which order its rows come
 	sub     int  // how deep in subqueries
-	aliases int
+	// extensions are those that there are.
+	extensions []string
+	aliases    int
 }
 
 func (g *gen) one(n int) bool                 { return g.IntN(n) == 0 }
@@ -53,11 +55,19 @@ func (g *gen) pick(list []string) string      { return list[g.IntN(len(list))] }
 func (g *gen) any(list ...string) string      { return list[g.IntN(len(list))] }
 func (g *gen) alias() string                  { g.aliases++; return "a" + itoa(g.aliases) }
 func (i item) ref(c column) string            { return strings.TrimPrefix(i.alias+"."+c.name, ".") }
-func (g *gen) class() class                   { return class("iiiiiissssbbndtzvueISkyrcwfq"[g.IntN(28)]) }
 func (g *gen) steadyClass() class             { return class("iiiissbdue"[g.IntN(10)]) }
 func withOrder(n int) (list string)           { return " ORDER BY " + positions(n) }
 func (g *gen) keyClass(items []item) class    { return class("iiiisssub"[g.IntN(9)]) }
 func join(parts []string, with string) string { return strings.Join(parts, with) }
+
+func (g *gen) class() class {
+	if g.has("hstore") && g.one(25) {
+		return 'h'
+	}
+	return class("iiiiiissssbbndtzvueISkyrcwfq"[g.IntN(28)])
+}
+
+func (g *gen) has(extension string) bool { return slices.Contains(g.extensions, extension) }
 
 func positions(n int) string {
 	var list []string
@@ -337,7 +347,7 @@ func out(c class, e string) (string, class) {
 	switch c {
 	case 'n':
 		return "(" + e + ")::numeric(14,4)", 'n'
-	case 'j', 'v', 'q', 'f':
+	case 'j', 'v', 'q', 'f', 'h':
 		return "(" + e + `)::text COLLATE "C"`, 's'
 	}
 	return e, c

@@ -10,6 +10,7 @@ import (
 //	d date          t timestamp      z timestamptz   v interval          u uuid
 //	e enum          I integer[]      S text[]        j json              k jsonb
 //	y bytea         r int4range      c composite     w inet
+//	h hstore
 //	q text of which different bytes may be equal: bpchar, citext, a collation that isn't deterministic
 type class byte
 
@@ -49,11 +50,12 @@ var kinds = []kind{
 	{"inet", 'w', list("10.0.0.1|10.0.0.0/8|::1"), false},
 	{"char(4)", 'q', list("a|b|A|ab|"), true}, {"text COLLATE ci", 'q', list("a|b|A|ab|"), true}, {"bpchar", 'q', list("a|a |A|b"), false},
 	{"citext", 'q', list("a|b|A|ab|"), false},
+	{"hstore", 'h', list(`|a=>1|a=>2, b=>NULL|"a b"=>"x, y"`), false},
 }
 
 // canon is the type of a class that set operations, parameters and literals are cast to.
 var canon = map[class]string{'i': "int", 's': "text", 'n': "numeric", 'f': "float8", 'b': "bool", 'd': "date", 't': "timestamp", 'z': "timestamptz",
-	'v': "interval", 'u': "uuid", 'e': "mood", 'I': "int[]", 'S': "text[]", 'j': "json", 'k': "jsonb", 'y': "bytea", 'r': "int4range", 'c': "pair", 'w': "inet", 'q': "bpchar"}
+	'v': "interval", 'u': "uuid", 'e': "mood", 'I': "int[]", 'S': "text[]", 'j': "json", 'k': "jsonb", 'y': "bytea", 'r': "int4range", 'c': "pair", 'w': "inet", 'q': "bpchar", 'h': "hstore"}
 
 var classValues = map[class][]string{}
 

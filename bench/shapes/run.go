@@ -62,26 +62,6 @@ func (v Violation) String() string {
 		v.After, strings.Join(v.Depends, "; "), v.Want, v.Source, v.Got)
 }
 
-// look is a role with settings, and connections of its own. There are several of each, which ask at the same time.
-type look struct {
-	name                 string
-	role                 string
-	settings             []string
-	direct, through, odd *pgconn.PgConn
-}
-
-func looks() []*look {
-	return []*look{
-		{name: "app", role: "app", settings: []string{"SET app.tenant = '1'"}},
-		{name: "app, other settings", role: "app", settings: []string{"SET app.tenant = '2'", "SET TimeZone = 'America/New_York'", "SET DateStyle = 'SQL, DMY'",
-			"SET IntervalStyle = 'iso_8601'", "SET extra_float_digits = -3", "SET bytea_output = 'escape'"}},
-		{name: "superuser", role: "postgres", settings: []string{"SET app.tenant = '1'", "SET TimeZone = 'Asia/Tokyo'"}},
-	}
-}
-
-// lanes is how many of each look there are.
-const lanes = 4
-
 // otherPlans has Postgres choose them, where it can.
 const otherPlans = "SET enable_hashjoin = off; SET enable_hashagg = off; SET enable_seqscan = off; SET enable_material = off; SET enable_nestloop = off"
 
@@ -103,8 +83,9 @@ type run struct {
 	mu     sync.Mutex     // guards report
 	direct *pgconn.PgConn // the superuser's, for writes
 	behind *pgconn.PgConn // the same through Freshet
-	citext bool
 	closes []func()
+
+	extensions []string // that there are
 }
 
 // Run compares. It returns an error where it can't go on.
@@ -148,8 +129,11 @@ func (r *run) connect(ctx context.Context) error {
 	if err := open(&r.direct, r.cfg.Direct); err != nil {
 		return err
 	}
-	_, err := r.direct.Exec(ctx, "CREATE EXTENSION IF NOT EXISTS citext").ReadAll()
-	r.citext = err == nil
+	for _, name := range []string{"citext", "hstore", "pg_trgm"} {
+		if _, err := r.direct.Exec(ctx, "CREATE EXTENSION IF NOT EXISTS "+name).ReadAll(); err == nil {
+			r.extensions = append(r.extensions, name)
+		}
+	}
 	var all []*look
 	for range lanes {
 		all = append(all, looks()...)
@@ -171,16 +155,14 @@ func (r *run) connect(ctx context.Context) error {
 // world makes one, asks, writes, and asks again.
 func (r *run) world(ctx context.Context, n int) error {
 	name := "w" + itoa(n)
-	w := newWorld(rand.New(rand.NewPCG(r.rand.Uint64(), 2)), name, r.citext)
+	w := newWorld(rand.New(rand.NewPCG(r.rand.Uint64(), 2)), name, r.extensions)
 	if err := r.build(ctx, w); err != nil {
 		return err
 	}
 	path := "early, " + name + ", public"
 	for _, l := range r.looks {
-		for _, conn := range []*pgconn.PgConn{l.direct, l.odd, l.through} {
-			if _, err := conn.Exec(ctx, "SET search_path = "+path).ReadAll(); err != nil {
-				return err
-			}
+		if err := l.anew(ctx, path); err != nil {
+			return err
 		}
 	}
 	var plans Plans
@@ -193,15 +175,20 @@ func (r *run) world(ctx context.Context, n int) error {
 	var all []*asked
 	for i := range r.cfg.PerWorld {
 		m := mode(w.IntN(int(modes)))
-		all = append(all, &asked{Statement: w.statement(m != simple), look: r.looks[i%len(r.looks)], mode: m})
+		a := &asked{Statement: w.statement(m != simple), look: r.looks[i%len(r.looks)], mode: m, asked: i}
+		a.Name, a.on = "p"+itoa(i), map[*pgconn.PgConn]*pgconn.StatementDescription{}
+		all = append(all, a)
 	}
-	if err := r.each(all, func(a *asked) error { return r.first(ctx, w, a, plans, path) }); err != nil {
+	if err := r.each(ctx, all, func(a *asked) error { return r.first(ctx, w, a, plans, path) }); err != nil {
 		return err
 	}
 	all = slices.DeleteFunc(all, func(a *asked) bool { return a.off })
 	for range r.cfg.Writes {
 		sql := strings.Join(r.write(ctx, w), "; then ")
-		if err := r.each(all, func(a *asked) error { return r.again(ctx, w, a, sql) }); err != nil {
+		for _, l := range r.looks {
+			l.next(w)
+		}
+		if err := r.each(ctx, all, func(a *asked) error { return r.again(ctx, w, a, sql) }); err != nil {
 			return fmt.Errorf("after %s: %w", sql, err)
 		}
 	}
@@ -234,11 +221,15 @@ func (r *run) write(ctx context.Context, w *world) []string {
 }
 
 // each does something with all of them, at the same time where they are of different looks.
-func (r *run) each(all []*asked, do func(*asked) error) error {
+func (r *run) each(ctx context.Context, all []*asked, do func(*asked) error) error {
 	errs := make([]error, len(r.looks))
 	var looks sync.WaitGroup
 	for i, l := range r.looks {
 		looks.Go(func() {
+			if errs[i] = l.enter(ctx); errs[i] != nil {
+				return
+			}
+			defer func() { errs[i] = errors.Join(errs[i], l.leave(ctx)) }()
 			for _, a := range all {
 				if a.look == l && errs[i] == nil {
 					if err := do(a); err != nil {
@@ -389,6 +380,9 @@ func (r *Report) cached(a *asked) {
 
 // again asks again after a write.
 func (r *run) again(ctx context.Context, w *world, a *asked, after string) error {
+	if a.mode == prepared {
+		a.vary(a.asked)
+	}
 	got, err := answer(ctx, a.look.through, a.Statement, a.mode)
 	if err != nil {
 		return err
@@ -432,7 +426,7 @@ func (r *run) compare(ctx context.Context, w *world, a *asked, want, got, after 
 	for i, p := range a.Params {
 		params += fmt.Sprintf(" $%d = %q", i+1, p.text)
 	}
-	v := Violation{World: w.name, SQL: a.SQL, Params: params, Mode: a.mode.String(), Look: a.look.name, After: after,
+	v := Violation{World: w.name, SQL: a.SQL, Params: params, Mode: a.mode.String(), Look: a.look.name + a.look.state + "; " + a.look.begin, After: after,
 		Source: source, Want: want, Got: got, Depends: a.deps}
 	r.note(func(report *Report) { report.Violations = append(report.Violations, v) }, "VIOLATION %s\n", v)
 	return false

@@ -3,6 +3,8 @@ package shapes
 import (
 	"regexp"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Statement is a read.
@@ -11,6 +13,19 @@ type Statement struct {
 	Params []param
 	// Varies: its answer isn't a function of tables, settings and role, by what it is made of.
 	Varies bool
+	// Name is that of a prepared statement, in the mode for it; on is what it was said to be on each connection.
+	Name string
+	on   map[*pgconn.PgConn]*pgconn.StatementDescription
+}
+
+// vary gives a prepared statement other parameters.
+func (s *Statement) vary(n int) {
+	for i := range s.Params {
+		p := &s.Params[i]
+		if values := classValues[p.class]; values != nil {
+			p.text = values[(n*(i+1)+i)%len(values)]
+		}
+	}
 }
 
 // statement makes a read of which the order of rows is fixed. params: it may have parameters.
@@ -90,6 +105,9 @@ func (g *gen) raw() string {
 	var targets, order []string
 	for i := range 1 + g.IntN(5) {
 		c := class("isnfbdtzvueISjkyrcwq"[g.IntN(20)])
+		if g.has("hstore") && g.one(20) {
+			c = 'h'
+		}
 		e := g.expr(c, items, g.IntN(3))
 		if g.params != nil && strings.HasPrefix(e, "$") && !strings.Contains(e, "::") {
 			e += "::text"

@@ -13,6 +13,8 @@ type table struct {
 	key     []string
 	parent  *table // that a foreign key refers to
 	leaf    bool   // a partition or child
+	of      string // the parent of a partition
+	bounds  string // of a partition
 }
 
 type tableColumn struct {
@@ -30,7 +32,6 @@ type world struct {
 	tables       []*table
 	ddl          []string // that makes it
 	materialized []string
-	citext       bool
 }
 
 // prelude is in each world: types and functions.
@@ -53,8 +54,8 @@ CREATE AGGREGATE biggest(int) (sfunc = larger, stype = int);
 `
 
 // newWorld makes up a world.
-func newWorld(r *rand.Rand, name string, citext bool) *world {
-	w := &world{gen: &gen{Rand: r}, name: name, citext: citext}
+func newWorld(r *rand.Rand, name string, extensions []string) *world {
+	w := &world{gen: &gen{Rand: r, extensions: extensions}, name: name}
 	w.ddl = append(w.ddl, "CREATE SCHEMA "+name+"; SET search_path = "+name+", public; CREATE TABLE lookup (id int PRIMARY KEY, s1 text, i1 int)")
 	for line := range strings.SplitSeq(strings.TrimSpace(prelude), "\n") { // one may fail: not every Postgres has ICU
 		w.ddl = append(w.ddl, strings.ReplaceAll(line, "{world}", name))
@@ -66,6 +67,7 @@ func newWorld(r *rand.Rand, name string, citext bool) *world {
 		w.table("t" + itoa(i))
 	}
 	w.tricks()
+	w.twists()
 	for i := range 3 + r.IntN(3) {
 		w.view(i)
 	}
@@ -76,7 +78,7 @@ func newWorld(r *rand.Rand, name string, citext bool) *world {
 func (w *world) kind(key bool) kind {
 	for {
 		k := kinds[w.IntN(len(kinds))]
-		if (!key || k.key) && (w.citext || k.sql != "citext") {
+		if extension := k.sql == "citext" || k.sql == "hstore"; (!key || k.key) && (!extension || w.has(k.sql)) {
 			return k
 		}
 	}
@@ -198,7 +200,7 @@ func (w *world) partitions(t *table, sql string) {
 	i := t.index(t.key[0])
 	k := t.columns[i].kind
 	part := func(parent, suffix, bounds string) *table {
-		p := &table{name: parent + suffix, key: t.key, columns: t.columns, leaf: true}
+		p := &table{name: parent + suffix, key: t.key, columns: t.columns, leaf: true, of: parent, bounds: bounds}
 		w.ddl = append(w.ddl, "CREATE TABLE "+p.name+" PARTITION OF "+parent+" "+bounds)
 		w.tables = append(w.tables, p)
 		return p
@@ -235,7 +237,19 @@ func (w *world) tricks() {
 	w.ddl = append(w.ddl, "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = "+w.name+
 		" AS $$BEGIN UPDATE lookup SET i1 = (coalesce(i1, 0) + 1) % 4 WHERE id = 1; INSERT INTO lookup VALUES (9, TG_OP, 1) ON CONFLICT (id) DO UPDATE SET s1 = EXCLUDED.s1; RETURN NULL; END$$",
 		"CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON "+on.name+" FOR EACH ROW EXECUTE FUNCTION note()",
+		"CREATE TRIGGER emptied AFTER TRUNCATE ON "+on.name+" EXECUTE FUNCTION note()",
+		"CREATE FUNCTION twist() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.i2 := coalesce(NEW.i1, 0); RETURN NEW; END$$",
 		"CREATE FUNCTION change(n int) RETURNS int LANGUAGE plpgsql AS $$BEGIN UPDATE lookup SET s1 = 'c' || n WHERE id = n; DELETE FROM lookup WHERE id = n + 4; RETURN n; END$$")
+}
+
+// twists has a trigger write something else than it was asked to.
+func (w *world) twists() {
+	for _, t := range w.tables[1:] {
+		i1, i2 := t.index("i1"), t.index("i2")
+		if w.one(4) && i1 >= 0 && i2 >= 0 && !t.columns[i1].generated() && !t.columns[i2].generated() && t.key[0] != "i2" {
+			w.ddl = append(w.ddl, "CREATE TRIGGER twist BEFORE INSERT OR UPDATE ON "+t.name+" FOR EACH ROW EXECUTE FUNCTION twist()")
+		}
+	}
 }
 
 // view makes up a view or materialized view of what there is.

@@ -117,7 +117,37 @@ func (w *world) definition() string {
 			policy = strings.Fields(sql)[4]
 		}
 	}
-	switch w.IntN(18) {
+	switch w.IntN(30) {
+	case 18, 19, 20:
+		var parts []*table
+		for _, t := range w.tables {
+			if t.of != "" {
+				parts = append(parts, t)
+			}
+		}
+		if len(parts) > 0 { // what is detached may already be, or be attached with rows that don't fit
+			p := parts[w.IntN(len(parts))]
+			detach, attach := "ALTER TABLE "+p.of+" DETACH PARTITION "+p.name, "ALTER TABLE "+p.of+" ATTACH PARTITION "+p.name+" "+p.bounds
+			return w.any(detach, attach, attach, detach+"; "+attach)
+		}
+	case 21, 22:
+		return "ALTER FUNCTION " + w.any("label(int) ", "greet(text) ", "is_even(int) ") + w.any("VOLATILE", "STABLE", "STABLE SECURITY DEFINER", "STABLE SECURITY INVOKER")
+	case 23:
+		return "ALTER TABLE " + t.name + w.any(" FORCE", " NO FORCE") + " ROW LEVEL SECURITY"
+	case 24:
+		return "ALTER TABLE " + t.name + "_kid" + w.any(" INHERIT ", " NO INHERIT ") + t.name
+	case 25:
+		c := t.columns[w.IntN(len(t.columns))]
+		return "ALTER TABLE " + t.name + " ALTER " + c.name + " TYPE " + w.any("bigint", "varchar(30)", "text", c.kind.sql)
+	case 26:
+		c := t.columns[w.IntN(len(t.columns))].name
+		return "ALTER TABLE " + t.name + " RENAME " + c + " TO away" + w.any("", "; ALTER TABLE "+t.name+" RENAME away TO "+c)
+	case 27:
+		return "ALTER TABLE " + t.name + w.any(" DROP COLUMN IF EXISTS made", " ADD COLUMN IF NOT EXISTS made int GENERATED ALWAYS AS (1 + 1) STORED")
+	case 28:
+		return "VACUUM FULL " + t.name
+	case 29:
+		return "ALTER VIEW v" + itoa(w.IntN(5)) + " SET (security_invoker = " + w.any("true", "false") + ")"
 	case 0:
 		return "ALTER TABLE " + t.name + " ADD COLUMN IF NOT EXISTS added int DEFAULT 7"
 	case 1:
