@@ -188,6 +188,14 @@ func (r *run) world(ctx context.Context, n int) error {
 		for _, l := range r.looks {
 			l.next(w)
 		}
+		if strings.Contains(sql, "early.") {
+			// Postgres goes on with the table that a name meant when the statement was prepared, until something has it look again. Then it
+			// is the one that has come before it; with a server connection that hasn't prepared it yet, that is at once.
+			for _, a := range all {
+				a.Name += "x"
+				clear(a.on)
+			}
+		}
 		if err := r.each(ctx, all, func(a *asked) error { return r.again(ctx, w, a, sql) }); err != nil {
 			return fmt.Errorf("after %s: %w", sql, err)
 		}
