@@ -120,7 +120,7 @@ func (s *Session) answerPrepares(older bool) bool {
 			if k := st.plan.Kind; k != router.KindRead && k != router.KindWrite {
 				return false
 			}
-			snapshot = true
+			snapshot = snapshot || !st.describesStatement()
 		case wire.MsgClose:
 			if st.object != wire.ObjectStatement {
 				return false

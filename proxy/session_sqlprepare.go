@@ -172,6 +172,7 @@ func (s *Session) keptByName(id uint64) bool {
 func (s *Session) giveName(name string, st *statement) *statement {
 	own := &statement{id: s.shared.Statements.serial(), name: name, text: st.text, oids: st.oids, params: st.params, scope: st.scope, edition: "own",
 		fixed: st.fixed, fingerprint: st.fingerprint, scan: st.scan, settings: s.set}
+	own.confirmed.Store(st.confirmed.Load())
 	own.promise.Store(st.promise.Load())
 	return own
 }

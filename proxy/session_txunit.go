@@ -238,17 +238,24 @@ func (s *Session) noteLeft() {
 	}
 }
 
-// takesSnapshot says whether Postgres takes a snapshot for the unit. To prepare what controls transactions, or to close something, needs none.
+// takesSnapshot says whether Postgres takes a snapshot for the unit. To prepare what controls transactions, to say what is prepared, or to close something,
+// needs none.
 func (u *unit) takesSnapshot() bool {
 	if u.simple {
 		return true
 	}
 	for i := range u.steps {
-		if p := u.steps[i].plan; p != nil && (p.Kind == router.KindRead || p.Kind == router.KindWrite) {
+		st := &u.steps[i]
+		if p := st.plan; p != nil && (p.Kind == router.KindRead || p.Kind == router.KindWrite) && !st.describesStatement() {
 			return true
 		}
 	}
 	return false
+}
+
+// describesStatement says whether the message asks what is prepared.
+func (st *step) describesStatement() bool {
+	return st.typ == wire.MsgDescribe && st.object == wire.ObjectStatement
 }
 
 // raise makes the ghost a portal of the server, if the message is about the unnamed portal and there is none.
