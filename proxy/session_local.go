@@ -92,6 +92,20 @@ func (s *Session) localPortal(name []byte, done bool) (before bool) {
 	return before
 }
 
+// nameAwaited says whether the client will have a statement of this name when the replies that are due have come.
+func (s *Session) nameAwaited(name string) bool {
+	there := s.named[name] != nil
+	for i := s.qHead; i < len(s.q); i++ {
+		switch e := &s.q[i]; {
+		case e.registers && e.name == name:
+			there = true
+		case e.closes && e.name == name, e.execute != nil && e.execute.Kind == router.KindDeallocate && (e.execute.Name == "" || e.execute.Name == name):
+			there = false
+		}
+	}
+	return there
+}
+
 // checkLocal says why one of our own statements can't be executed.
 func (s *Session) checkLocal(p *router.Plan) *wire.Error {
 	var err error

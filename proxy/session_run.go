@@ -557,6 +557,9 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		if local != nil {
 			e, _ := wire.DecodeExecute(wire.Body(msg))
 			err := s.checkLocal(local)
+			if local.Kind == router.KindDeallocate && local.Name != "" && !s.nameAwaited(local.Name) {
+				err = noSuchStatement([]byte(local.Name))
+			}
 			again := s.localPortal(e.Portal, true)
 			if again && local.Kind == router.KindShow { // its row has been given
 				s.expect(expect{kind: exLocal, local: wire.AppendCommandComplete(nil, "SHOW")})
@@ -568,7 +571,7 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 				out = s.poison(out) // the server has to skip what follows, too
 				s.expect(expect{kind: exParse, replace: err})
 				break
-			} else if again {
+			} else if err != nil {
 				s.expect(expect{kind: exLocal, replace: err})
 				break
 			}
