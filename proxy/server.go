@@ -45,14 +45,15 @@ type Config struct {
 
 // Server accepts clients and runs their sessions on shards. Make it with NewServer, give it listeners with Serve, end it with Shutdown.
 type Server struct {
-	cfg     Config
-	log     *slog.Logger
-	loops   []*shard.Loop
-	locals  []*ShardLocal
-	epochs  []int64 // of the loops: when each was made (consistency.Now)
-	planner *planners
-	targets map[*topology.Node]backend.Target
-	senders map[*topology.Node]*backend.Senders
+	cfg      Config
+	log      *slog.Logger
+	refusals *refusals
+	loops    []*shard.Loop
+	locals   []*ShardLocal
+	epochs   []int64 // of the loops: when each was made (consistency.Now)
+	planner  *planners
+	targets  map[*topology.Node]backend.Target
+	senders  map[*topology.Node]*backend.Senders
 
 	clients    atomic.Int64 // admitted or being admitted
 	seats      atomic.Int64 // those of them that have a seat
@@ -86,7 +87,7 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Shards <= 0 {
 		cfg.Shards = runtime.NumCPU()
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, targets: map[*topology.Node]backend.Target{}, senders: map[*topology.Node]*backend.Senders{}}
+	s := &Server{cfg: cfg, log: cfg.Logger, refusals: newRefusals(cfg.Logger), targets: map[*topology.Node]backend.Target{}, senders: map[*topology.Node]*backend.Senders{}}
 	s.SetMaxClients(cfg.MaxClients)
 	cfg.Admitter.server.Store(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background()) // ended by Shutdown
@@ -254,7 +255,7 @@ func (s *Server) admit(conn net.Conn) {
 	}
 	a, err := s.cfg.Admitter.Admit(s.ctx, conn)
 	if err != nil {
-		s.log.Debug("a client wasn't admitted", "client", conn.RemoteAddr().String(), "error", err)
+		s.refusals.note(conn.RemoteAddr().String(), err, time.Now())
 		conn.Close()
 		return
 	}

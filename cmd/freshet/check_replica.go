@@ -24,6 +24,9 @@ func (k *inspection) checkReplica(ctx context.Context, url string) {
 	case err != nil:
 		k.add(levelDegraded, what, "it can't be used: "+err.Error(), "see --replica, pg_hba.conf, and whether the server runs")
 		return
+	case !standby && k.primary != nil && s.addr == k.primary.addr:
+		k.add(levelNote, what, "it is the primary itself", "name another server, or leave it out")
+		return
 	case !standby:
 		k.add(levelDegraded, what, "it isn't a replica: it is out of recovery", "two primaries, perhaps: see which one applications write to")
 		return

@@ -97,6 +97,10 @@ func TestCheckOfServersThatDontServe(t *testing.T) {
 	if !line(out, `down +primary .* it is a standby`) || !line(out, `degraded +replica .* out of recovery`) {
 		t.Error(out)
 	}
+	out, _ = runCommand(t, exitFailure, "check", "--primary", c.Primary().URL(name), "--replica", c.Primary().URL(name))
+	if !line(out, `note +replica .* it is the primary itself`) {
+		t.Error(out)
+	}
 	// A role that may do next to nothing.
 	out, _ = runCommand(t, exitUsage, "check", "--primary", c.Primary().UserURL("check_service", "x", name))
 	if !line(out, `down +logins +the service role may not read verifiers`) || !line(out, ` +freshet setup .* --service-user check_service`) || !line(out, `degraded +replication `) ||

@@ -78,6 +78,7 @@ func (k *inspection) add(l level, what, detail string, mend ...string) {
 }
 
 func (k *inspection) run(ctx context.Context) {
+	k.checkFiles()
 	k.checkPrimary(ctx)
 	if len(k.cfg.Replica) == 0 {
 		k.add(levelNote, "replicas", "none are named: the primary answers what the cache doesn't", "--replica URL")

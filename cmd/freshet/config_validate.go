@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/freshet/freshet/proxy/backend"
 )
 
 var urlSchemes = []string{"postgres", "postgresql"}
@@ -175,6 +177,11 @@ func (v *validation) publication(name string) {
 	}
 }
 
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
+}
+
 // url judges a service URL. What url.Parse says isn't shown: it quotes what it
 // couldn't understand, which may be a part of the password.
 func (v *validation) url(flag, text string) {
@@ -186,5 +193,12 @@ func (v *validation) url(flag, text string) {
 		v.add("--%s: one server to a URL: name others with --replica", flag)
 	case u.Hostname() == "" && u.Query().Get("host") == "":
 		v.add("--%s: the URL has no host: postgres://user:password@host:port/database", flag)
+	case u.Port() != "" && !isPort(u.Port()):
+		v.add("--%s: %s isn't a port: 1 to 65535", flag, u.Port())
+	default:
+		// The rest is libpq's: sslmode, files of certificates. What it says doesn't quote the URL.
+		if _, err := backend.ParseTarget(text); err != nil {
+			v.add("--%s: %w", flag, err)
+		}
 	}
 }

@@ -151,11 +151,13 @@ func (c ServeConfig) limits() proxy.Limits {
 	return proxy.Limits{Query: c.QueryTimeout, IdleTransaction: c.IdleTransactionTimeout, ClientIdle: c.ClientIdleTimeout}
 }
 
+func (c ServeConfig) tlsFiles() auth.TLSFiles {
+	return auth.TLSFiles{Mode: auth.TLSMode(c.TLSMode), Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA}
+}
+
 // loadTLS reads the files of TLS for clients.
 func loadTLS(cfg ServeConfig, log *slog.Logger) (*auth.TLSState, error) {
-	state, warnings, err := auth.LoadTLS(auth.TLSFiles{
-		Mode: auth.TLSMode(cfg.TLSMode), Cert: cfg.TLSCert, Key: cfg.TLSKey, ClientCA: cfg.TLSClientCA,
-	})
+	state, warnings, err := auth.LoadTLS(cfg.tlsFiles())
 	if err != nil {
 		return nil, fmt.Errorf("TLS for clients: %w", err)
 	}

@@ -205,7 +205,7 @@ func (w *Watcher) look(ctx context.Context, conn **pgx.Conn) (settled bool, err 
 		look = Look{Snapshot: s, Changed: true, Visible: visible}
 		if old != nil {
 			look.Parts = Changed(old.Digest, s.Digest)
-			w.cfg.Logger.Info("the catalog has changed", "database", s.Database, "parts", look.Parts)
+			w.cfg.Logger.Info("the catalog has changed", "parts", look.Parts)
 		}
 	}
 	w.checkedAt.Store(began)
