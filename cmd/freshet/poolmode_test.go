@@ -132,7 +132,7 @@ func TestHazard05NothingIsLeftOnASessionsConnection(t *testing.T) {
 		{"BEGIN; SELECT txid_current(); COMMIT", true},
 		{"CREATE TEMPORARY TABLE k(a int)", false},
 		{"SELECT setseed(0.5)", false},
-		{"PREPARE p AS SELECT 1", false},
+		{"PREPARE p AS SELECT 1", true},
 		{"SELECT pg_advisory_lock(4711)", false},
 		{"LISTEN there", false},
 		{"BEGIN; UPDATE k SET v = -1", false},
