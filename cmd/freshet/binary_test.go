@@ -266,6 +266,20 @@ func TestDrain(t *testing.T) {
 		}
 		p.wait(exitOK, 10*time.Second)
 	})
+	t.Run("the same signal twice at once", func(t *testing.T) {
+		p, conn := serveInTransaction(t)
+		p.signal(syscall.SIGTERM)
+		time.Sleep(5 * time.Millisecond) // or the kernel makes one of them
+		p.signal(syscall.SIGTERM)
+		p.find(&p.stderr, "freshet stops", 10*time.Second)
+		if _, err := conn.Exec(context.Background(), "SELECT pg_sleep(0.3)"); err != nil {
+			t.Error(err)
+		}
+		if _, err := conn.Exec(context.Background(), "ROLLBACK"); err != nil {
+			t.Error(err)
+		}
+		p.wait(exitOK, 10*time.Second)
+	})
 	t.Run("it takes too long", func(t *testing.T) {
 		p, _ := serveInTransaction(t, "--drain-timeout", "200ms")
 		p.signal(syscall.SIGTERM)

@@ -52,11 +52,11 @@ func (c *serveCommand) Run(env *environment) error {
 		select {
 		case err := <-server.Done():
 			// What still runs is given the chance to end in order.
-			return errors.Join(err, shutdown(server, reloader.drainTimeout(), false, log, signals))
+			return errors.Join(err, shutdown(server, reloader.drainTimeout(), false, nil, log, signals))
 		case <-server.Stopped():
 			notify("STOPPING=1")
 			log.Info("freshet stops", "command", "SHUTDOWN", "drain_timeout", reloader.drainTimeout())
-			return shutdown(server, reloader.drainTimeout(), false, log, signals)
+			return shutdown(server, reloader.drainTimeout(), false, nil, log, signals)
 		case err := <-handed:
 			handed = nil
 			if err != nil {
@@ -64,7 +64,7 @@ func (c *serveCommand) Run(env *environment) error {
 				continue
 			}
 			log.Info("freshet leaves: another process has taken over", "drain_timeout", reloader.drainTimeout())
-			return shutdown(server, reloader.drainTimeout(), true, log, signals)
+			return shutdown(server, reloader.drainTimeout(), true, nil, log, signals)
 		case s := <-signals:
 			switch s {
 			case syscall.SIGHUP:
@@ -79,7 +79,7 @@ func (c *serveCommand) Run(env *environment) error {
 			}
 			notify("STOPPING=1")
 			log.Info("freshet stops", "signal", s.String(), "drain_timeout", reloader.drainTimeout())
-			return shutdown(server, reloader.drainTimeout(), false, log, signals)
+			return shutdown(server, reloader.drainTimeout(), false, s, log, signals)
 		}
 	}
 }
@@ -88,10 +88,15 @@ func (c *serveCommand) Run(env *environment) error {
 // those that have just come, and come for a short time, aren't disturbed at all.
 const leavePatience = 5 * time.Second
 
+// sameSignal is for how long the same signal again is no second one: some send it to the process, and then to all of its group (as coreutils' timeout does).
+const sameSignal = time.Second
+
 // shutdown stops the server: in order, for as long as --drain-timeout; at once
 // after another signal. That clients had to be cut off is in the log and no
-// failure. leave: another process has taken over.
-func shutdown(server *instance, drain time.Duration, leave bool, log *slog.Logger, signals <-chan os.Signal) error {
+// failure. leave: another process has taken over. by is the signal that it is
+// stopped by, if it is.
+func shutdown(server *instance, drain time.Duration, leave bool, by os.Signal, log *slog.Logger, signals <-chan os.Signal) error {
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -113,7 +118,7 @@ func shutdown(server *instance, drain time.Duration, leave bool, log *slog.Logge
 			}
 			return err
 		case s := <-signals:
-			if s == syscall.SIGHUP || s == syscall.SIGUSR2 {
+			if s == syscall.SIGHUP || s == syscall.SIGUSR2 || s == by && time.Since(begun) < sameSignal {
 				continue
 			}
 			// The process ends with this error, and with it everything that Shutdown was still waiting for.
