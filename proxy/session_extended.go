@@ -383,6 +383,7 @@ func (s *Session) extendedPlan(msgs []byte, knownFor *statement, known *router.P
 	}
 	if u.streaming {
 		u.primary = true
+		s.definedSoFar()
 		s.hold(msgs)
 		s.run()
 		return

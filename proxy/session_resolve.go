@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"github.com/freshet/freshet/proxy/wire"
 	"github.com/freshet/freshet/router"
 )
@@ -236,6 +238,24 @@ func (s *Session) defineByStep(step *step, n *names) {
 		n.define(p.Name, nil)
 	case p.Kind == router.KindDeallocate, p.Unbinds:
 		n.forgetAll()
+	}
+}
+
+// definedSoFar notes what the unit's PREPAREs make, for the messages that will be passed on behind them as they come.
+func (s *Session) definedSoFar() {
+	for i := range s.unit.steps {
+		made := s.unit.steps[i].makes
+		if made == nil {
+			continue
+		}
+		taken := slices.ContainsFunc(s.unit.steps[i+1:], func(later step) bool {
+			return later.typ == wire.MsgClose && later.object == wire.ObjectStatement && later.name == made.name || // or anew
+				later.typ == wire.MsgExecute && later.plan != nil && later.plan.Kind == router.KindDeallocate && (later.plan.Name == "" || later.plan.Name == made.name) ||
+				later.typ == wire.MsgExecute && later.plan != nil && later.plan.Unbinds
+		})
+		if !taken {
+			s.overlay = append(s.overlay, named{name: made.name, st: made})
+		}
 	}
 }
 
