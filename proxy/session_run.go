@@ -598,7 +598,11 @@ func (s *Session) queueStep(c *backend.Conn, st *step, msgs []byte) {
 		}
 		if st.object == wire.ObjectStatement || c == nil {
 			m, _ := wire.DecodeClose(wire.Body(msg))
-			if id, here := s.namedHere(c, string(m.Name)); here {
+			id, here := s.namedHere(c, string(m.Name))
+			if !here {
+				id, here = s.madeInUnit(string(m.Name))
+			}
+			if here {
 				out = append(out, msg...)
 				s.expect(expect{kind: exClose, evicts: id, name: string(m.Name), closes: true})
 				break

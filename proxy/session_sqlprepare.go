@@ -198,6 +198,21 @@ func (s *Session) namedHere(c *backend.Conn, name string) (id uint64, here bool)
 	return id, here && st != nil && st.id == id && c.Prepared.Has(id)
 }
 
+// madeInUnit says whether a PREPARE that is still on its way will have made the name when the server gets to the messages that are queued next.
+func (s *Session) madeInUnit(name string) (id uint64, ok bool) {
+	for i := len(s.q) - 1; i >= s.qHead; i-- {
+		switch e := &s.q[i]; {
+		case e.makes != nil && e.makes.name == name:
+			return e.makes.id, true
+		case e.kind == exClose && e.closes && e.name == name:
+			return 0, false
+		case e.kind == exExecute && e.plan != nil && (e.plan.Unbinds || e.plan.Kind == router.KindDeallocate && (e.plan.Name == "" || e.plan.Name == name)):
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
 // deallocated follows DEALLOCATE, or a Close that the server has done.
 func (s *Session) deallocated(name string) {
 	s.closeStatement(name)
