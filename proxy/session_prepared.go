@@ -21,8 +21,6 @@ func (s *Session) hasPrepared(c *backend.Conn, st *statement) bool {
 			return false
 		case e.makes != nil && e.makes.name == st.name:
 			return e.makes == st
-		case e.kind == exExecute && e.plan != nil && e.plan.Unbinds && st.name != "":
-			return false
 		case e.evicts == st.id && e.evicts != 0:
 			return false
 		case e.kind == exExecute && e.plan != nil && st.name != "" && (e.plan.Unbinds || e.plan.Kind == router.KindDeallocate && e.plan.Name == ""):
