@@ -237,18 +237,8 @@ func serveInTransaction(t *testing.T, args ...string) (*process, *pgx.Conn) {
 	c := shared.Get(t)
 	p := startFreshet(t, []string{"FRESHET_PRIMARY=" + c.Primary().URL("app")}, append([]string{"serve", "--listen", "127.0.0.1:0", "--http", ""}, args...)...)
 	addr := p.find(&p.stderr, `accepts clients" addresses=\[(\S+)\]`, 20*time.Second)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, "postgres://app:"+c.AppPassword()+"@"+addr+"/app?sslmode=disable")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		conn.Close(ctx)
-	})
-	if _, err := conn.Exec(ctx, "BEGIN; CREATE TABLE never (a int)"); err != nil {
+	conn := connectTo(t, "postgres://app:"+c.AppPassword()+"@"+addr+"/app?sslmode=disable")
+	if _, err := conn.Exec(context.Background(), "BEGIN; CREATE TABLE never (a int)"); err != nil {
 		t.Fatal(err)
 	}
 	return p, conn

@@ -14,19 +14,7 @@ import (
 // consoleOfProcess connects to the console of a process that listens on addr.
 func consoleOfProcess(t *testing.T, addr string) *pgx.Conn {
 	t.Helper()
-	c := shared.Get(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, "postgres://postgres:"+c.Password()+"@"+addr+"/freshet?sslmode=disable&default_query_exec_mode=simple_protocol")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		conn.Close(ctx)
-	})
-	return conn
+	return connectTo(t, "postgres://postgres:"+shared.Get(t).Password()+"@"+addr+"/freshet?sslmode=disable&default_query_exec_mode=simple_protocol")
 }
 
 // TestConsoleShutdownEndsTheProgram: as SIGTERM does. A transaction may finish, new clients aren't let in, the exit status is 0.

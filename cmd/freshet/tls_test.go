@@ -90,7 +90,11 @@ func connectTo(t testing.TB, url string) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // who it is connected to may be gone
+		defer cancel()
+		conn.Close(ctx)
+	})
 	return conn
 }
 
